@@ -1,0 +1,42 @@
+"""From a training run to a compiled network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from decolle_hw import data
+from decolle_hw.compiler.program import Program
+from decolle_hw.compiler.quantize import calibrate, quantize_layer
+from decolle_hw.training.runs import Run, spec_to_yaml
+
+CALIBRATION_RECORDINGS = 256
+
+
+def calibration_set(run: Run) -> data.BinnedRecordings:
+    """Training recordings, evenly spread over the split, on which register ranges are measured."""
+    recordings = data.load_split(run.spec.dataset, "train")
+    count = min(CALIBRATION_RECORDINGS, len(recordings))
+    return recordings.take(np.linspace(0, len(recordings) - 1, count).round().astype(np.int64))
+
+
+def compile_run(run: Run, target: str, calibration: data.BinnedRecordings) -> Program:
+    """Quantize every layer of a trained network."""
+    network = run.network()
+    layers, figures = [], []
+    for index, (layer, ranges) in enumerate(zip(network.layers, calibrate(network, calibration), strict=True)):
+        integers, quality = quantize_layer(layer, ranges, index)
+        layers.append(integers)
+        figures.append(quality)
+    polarities, height, width = run.spec.dataset.input_shape
+    return Program(
+        name=run.spec.name,
+        layers=tuple(layers),
+        classes=run.classes,
+        input_shape=(polarities, height, width),
+        steps=run.spec.dataset.chunk_size_test,
+        burnin_steps=run.spec.training.burnin_steps,
+        target=target,
+        spec_yaml=spec_to_yaml(run.spec),
+        checkpoint_sha256=run.checkpoint_sha256(),
+        quantization=tuple(figures),
+    )

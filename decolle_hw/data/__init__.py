@@ -1,0 +1,20 @@
+"""Event data sets as binary frames: the embedded digits, and folders of recordings.
+
+>>> from decolle_hw.data import load_split
+>>> from decolle_hw.spec import DatasetSpec
+>>> test = load_split(DatasetSpec(deltat=5000, chunk_size_test=60), "test")
+>>> test.dense([0, 1]).shape  # steps, batch, inputs
+(60, 2, 512)
+"""
+
+from decolle_hw.data.binning import BinnedRecordings, Progress
+from decolle_hw.data.load import dataset_classes, load_folder, load_split, recording_events
+
+__all__ = [
+    "BinnedRecordings",
+    "Progress",
+    "dataset_classes",
+    "load_folder",
+    "load_split",
+    "recording_events",
+]

@@ -1,0 +1,178 @@
+"""A simulated event camera that looks at still images while making three saccades, as N-MNIST was recorded.
+
+Every step between the image and the event is integer arithmetic, so that a recording is the same on every
+machine and in every batch: float summation order or a vectorised logarithm must never decide about a spike.
+Floats appear only where weights and the table of logarithms are built, and are rounded before use.
+
+    light   I(x, y, t) = image, enlarged once, shifted by the path of the saccades (bilinear, 1/256 pixel)
+    log     L = log(I + DARK_LEVEL)                                       (table, in units of 1/65536)
+    event   |L - ref| >= C: as many events as thresholds C were crossed; ref moves by the crossed thresholds
+
+Sources: Orchard et al. 2015, doi 10.3389/fnins.2015.00437 (three saccades along a triangle, 3 x 100 ms, 7
+pixels of a 34-pixel sensor; the corners as in ``tonic.datasets.nmnist.stabilize``); Lichtsteiner et al. 2008,
+doi 10.1109/JSSC.2007.914337 (change detection on log intensity).
+"""
+
+# R recordings, B recordings of one batch, h w image, H W sensor, Y X canvas (sensor and room for the path)
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from tonic.io import events_struct
+
+from decolle_hw.data import scene
+from decolle_hw.errors import SpecError
+
+LEG_US = 100_000
+RECORDING_US = 3 * LEG_US
+CORNERS_YX = ((0.0, 0.0), (1.0, 0.5), (0.0, 1.0), (0.0, 0.0))  # in units of the amplitude
+
+DARK_LEVEL = 0.2  # brightness of black, full white is 1: bounds the logarithm, sets contrast to log(6) = 1.8
+LOG_BITS = 16
+MIN_CONTRAST = 0.01  # the best sensors reach about 0.05; below, a recording no longer fits into memory
+MAX_NOISE_HZ = 1000.0  # one event per pixel and millisecond: nothing is left to be seen
+BATCH_PIXELS = 1 << 16  # about 256 kB per intermediate array, so that a batch stays in the cache
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Parameters of the simulated camera. Raises `SpecError` for values that cannot give a recording."""
+
+    height: int
+    width: int
+    contrast_threshold: float = 0.2  # change of log intensity per event
+    noise_hz: float = 0.0  # spurious events per pixel and second
+    seed: int = 0  # of jitter and noise
+    amplitude: float = 3.0  # of the saccades, in sensor pixels
+    jitter: float = 0.5  # the scene stands off centre by up to this many sensor pixels
+    frame_us: int = 1000  # between two samples of the light
+
+    def __post_init__(self) -> None:
+        highest = float(np.log(1 + 1 / DARK_LEVEL))
+        if not MIN_CONTRAST <= self.contrast_threshold <= highest:
+            raise SpecError(
+                f"dataset.camera.contrast_threshold {self.contrast_threshold}: must be {MIN_CONTRAST} to "
+                f"{highest:.2f} (black to white); the usual value is 0.2"
+            )
+        if not 0 <= self.noise_hz <= MAX_NOISE_HZ:
+            raise SpecError(
+                f"dataset.camera.noise_hz {self.noise_hz}: must be 0 to {MAX_NOISE_HZ:g} events per pixel "
+                f"and second; a real camera has 0.1"
+            )
+        if self.frame_us < 1 or LEG_US % self.frame_us:
+            raise SpecError(
+                f"camera frame_us {self.frame_us}: must divide the {LEG_US} us of a saccade; take 1000"
+            )
+        if scene.size_on_sensor(self.height, self.width, self.amplitude, self.jitter) < 1:
+            raise SpecError(
+                f"camera amplitude {self.amplitude}, jitter {self.jitter}: leave no room for an image on "
+                f"a sensor of {self.height}x{self.width} (height x width) pixels; lower them"
+            )
+
+
+def record(images_Rhw: np.ndarray, indices_R: Sequence[int], camera: Camera) -> Iterator[np.ndarray]:
+    """Event recordings of still images, one by one.
+
+    Args:
+        images_Rhw: brightness 0 (black) .. 1 (white).
+        indices_R: identity of each recording; its jitter and noise depend on (camera.seed, identity) only.
+        camera: the sensor.
+
+    Yields:
+        Per image the events (x, y, t, p) as tonic's structured array, sorted by t (then y, x, p); t in
+        microseconds, 0 <= t < 300000; p True where it became brighter (ON).
+    """
+    batch = max(1, BATCH_PIXELS // (camera.height * camera.width))
+    for first in range(0, len(images_Rhw), batch):
+        rngs_B = [np.random.default_rng([camera.seed, int(k)]) for k in indices_R[first : first + batch]]
+        # Drawn before the noise, so that a noisy recording shows the same scene as a clean one.
+        offsets_B2 = np.array([rng.uniform(-camera.jitter, camera.jitter, 2) for rng in rngs_B])
+        canvas_YXB = scene.draw(
+            images_Rhw[first : first + batch],
+            offsets_B2,
+            (camera.height, camera.width),
+            camera.amplitude,
+            scene.size_on_sensor(camera.height, camera.width, camera.amplitude, camera.jitter),
+        )
+        keys = [*_crossings(canvas_YXB, camera)]
+        keys += [_noise(rng, b, camera) for b, rng in enumerate(rngs_B)]
+        yield from _unpack(np.concatenate(keys), len(rngs_B), camera)
+
+
+def path(camera: Camera) -> NDArray[np.int64]:
+    """(frames + 1, 2) positions y, x along the triangle, in 1/256 pixels; ends where it starts."""
+    frames = np.arange(RECORDING_US // camera.frame_us + 1)
+    legs = frames * camera.frame_us / LEG_US
+    corners = np.array(CORNERS_YX)
+    y, x = (np.interp(legs, np.arange(len(corners)), corners[:, axis]) for axis in (0, 1))
+    return np.rint(np.stack([y, x], axis=1) * camera.amplitude * scene.SUBPIXELS).astype(np.int64)
+
+
+def log_table() -> NDArray[np.int32]:
+    """log(I + DARK_LEVEL) in units of 2**-LOG_BITS for each of the light levels 0..LEVEL_MAX."""
+    light = np.arange(scene.LEVEL_MAX + 1) / scene.LEVEL_MAX
+    return np.rint(np.log(light + DARK_LEVEL) * (1 << LOG_BITS)).astype(np.int32)
+
+
+def _crossings(canvas_YXB: np.ndarray, camera: Camera) -> Iterator[NDArray[np.int64]]:
+    """Packed events of a batch, frame by frame (see `_pack`)."""
+    table = log_table()
+    contrast = round(camera.contrast_threshold * (1 << LOG_BITS))
+    sensor = (camera.height, camera.width)
+    positions = path(camera)
+    # The pixels start adapted to what they see.
+    before = table[scene.look(canvas_YXB, positions[0], sensor)].ravel()
+    reference = before.copy()
+    for frame, position in enumerate(positions[1:]):
+        after = table[scene.look(canvas_YXB, position, sensor)].ravel()
+        change = after - reference
+        hit = np.flatnonzero((change >= contrast) | (change <= -contrast))
+        if hit.size:
+            sign = np.sign(change[hit])
+            crossed = np.abs(change[hit]) // contrast
+            # One row per event: the j-th threshold that its pixel crossed within this frame, j = 1, 2, ...
+            row = np.repeat(np.arange(hit.size), crossed)
+            j = np.arange(row.size) - np.repeat(np.cumsum(crossed) - crossed, crossed) + 1
+            level = reference[hit][row] + sign[row] * j * contrast
+            # L changes linearly between two frames: t = frame_us (level - before) / (after - before), which
+            # lies in (0, frame_us]; ceil - 1 keeps it inside of the frame.
+            passed = np.abs(level - before[hit][row]).astype(np.int64)
+            whole = np.abs(after[hit] - before[hit])[row]
+            t = frame * camera.frame_us + (passed * camera.frame_us - 1) // whole
+            pixel, b = np.divmod(hit[row], canvas_YXB.shape[2])
+            yield _pack(b, t, pixel, sign[row] > 0, camera)
+            reference[hit] += sign * crossed * contrast
+        before = after
+
+
+def _noise(rng: np.random.Generator, b: int, camera: Camera) -> NDArray[np.int64]:
+    """Packed spurious events of recording b: a Poisson process per pixel, either polarity alike."""
+    pixels = camera.height * camera.width
+    count = rng.poisson(camera.noise_hz * pixels * RECORDING_US * 1e-6)
+    t, pixel, polarity = (rng.integers(0, limit, count) for limit in (RECORDING_US, pixels, 2))
+    return _pack(np.full(count, b), t, pixel, polarity, camera)
+
+
+def _pack(
+    b: np.ndarray, t: np.ndarray, pixel: np.ndarray, p: np.ndarray, camera: Camera
+) -> NDArray[np.int64]:
+    """Events as single numbers in the order of recording, time and pixel, so that a plain sort is enough."""
+    return ((b.astype(np.int64) * RECORDING_US + t) * (camera.height * camera.width) + pixel) * 2 + p
+
+
+def _unpack(keys: NDArray[np.int64], count: int, camera: Camera) -> Iterator[np.ndarray]:
+    rest, p = np.divmod(np.sort(keys), 2)
+    rest, pixel = np.divmod(rest, camera.height * camera.width)
+    b, t = np.divmod(rest, RECORDING_US)
+    events = np.empty(len(keys), events_struct)
+    events["y"], events["x"] = np.divmod(pixel, camera.width)
+    events["t"], events["p"] = t, p
+    bounds = np.searchsorted(b, np.arange(count + 1))
+    for start, end in pairwise(bounds):
+        # A copy, or one kept recording would keep its whole batch in memory.
+        yield events[start:end].copy()

@@ -1,0 +1,111 @@
+"""Integer primitives of Loihi neurons and synapses: the smallest steps that every integer path is built from.
+
+All widths are those of Lava 0.10.0's fixed-point models:
+
+=================  ==========================================  =====================================
+constant           value                                       read from
+=================  ==========================================  =====================================
+DECAY_BITS         12: decays are parts of 4096                lava.proc.lif.models (decay_shift)
+STATE_BITS         24: u, v (and our r)                        lava.proc.lif.models (uv_bitwidth)
+ALIGN_SHIFT        6: synaptic input and vth shift left        lava.proc.lif.models (act_shift, vth_shift)
+VTH_BITS           17                                          lava.proc.lif.models (vth precision)
+BIAS_MANT_*        13 bit signed                               lava.proc.lif.models (bias_mant precision)
+MIXED_WEIGHT_*     8 bit with sign mode: even, -256..254       lava.utils.weightutils (truncate_weights)
+WEIGHT_EXP_*       4 bit signed                                nengo-loihi (Synapse.weight_exponent)
+=================  ==========================================  =====================================
+
+Each primitive is written once, as a scalar function that Numba turns into a NumPy ufunc: it works element by
+element on arrays of any shape, and inside the compiled kernels of `decolle_hw.sim`, always in 64 bits. Where Lava
+overflows a 32-bit register, so do we (`to_int32`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import vectorize
+
+DECAY_BITS = 12
+DECAY_UNITY = 1 << DECAY_BITS
+STATE_BITS = 24
+STATE_LIMIT = 1 << (STATE_BITS - 1)
+ALIGN_SHIFT = 6
+VTH_BITS = 17
+VTH_MAX = (1 << VTH_BITS) - 1
+BIAS_MANT_MIN, BIAS_MANT_MAX = -(1 << 12), (1 << 12) - 1
+BIAS_EXP_MAX = 7
+MIXED_WEIGHT_MIN, MIXED_WEIGHT_MAX = -256, 254
+WEIGHT_EXP_MIN, WEIGHT_EXP_MAX = -8, 7
+
+CURRENT_DECAY_OFFSET = 1  # lava.proc.lif.models: ds_offset; du = 4095 is full decay
+VOLTAGE_DECAY_OFFSET = 0  # lava.proc.lif.models: dm_offset
+
+
+@vectorize(cache=True)
+def to_int32(value):  # type: ignore[no-untyped-def]
+    """What survives a 32-bit signed register (two's complement)."""
+    return np.int64(np.int32(np.int64(value)))
+
+
+@vectorize(cache=True)
+def decay(state, decay_parts):  # type: ignore[no-untyped-def]
+    """``sign(x) * ((|x| * (4096 - d)) >> 12)``: decay by d/4096, rounded towards zero.
+
+    Args: state x, 32 bit at most; decay_parts d in 0..4096, the *effective* decay (du + 1 for currents, dv for
+    voltages). Source: ``lava.proc.lif.models.AbstractPyLifModelFixed.subthr_dynamics``.
+    """
+    wide = np.int64(state)
+    kept = (abs(wide) * (DECAY_UNITY - np.int64(decay_parts))) >> DECAY_BITS
+    return kept if wide >= 0 else -kept
+
+
+@vectorize(cache=True)
+def wrap_current(value):  # type: ignore[no-untyped-def]
+    """u beyond 24 bits turns over once: above 2**23 minus 2**24, at or below -2**23 plus 2**24.
+
+    +2**23 itself is a legal u in Lava and -2**23 is not; a value further out than one turn stays out of range.
+    Source: ``lava.proc.lif.models.AbstractPyLifModelFixed.subthr_dynamics`` (wrapped_curr).
+    """
+    wide = np.int64(value)
+    if wide > STATE_LIMIT:
+        return wide - 2 * STATE_LIMIT
+    if wide <= -STATE_LIMIT:
+        return wide + 2 * STATE_LIMIT
+    return wide
+
+
+@vectorize(cache=True)
+def saturate(value):  # type: ignore[no-untyped-def]
+    """v (and r) clip at +-(2**23 - 1). Source: ``lava.proc.lif.models`` (pos_voltage_limit)."""
+    wide = np.int64(value)
+    return min(max(wide, np.int64(-STATE_LIMIT + 1)), np.int64(STATE_LIMIT - 1))
+
+
+@vectorize(cache=True)
+def shift_sum(accumulated, weight_exp):  # type: ignore[no-untyped-def]
+    """``weight_exp`` shifts the dendritic sum, not each weight: left where positive, else right (floor).
+
+    The result leaves the synapse through a 32-bit port. Source: ``lava.proc.dense.models``.
+    """
+    wide, exponent = np.int64(accumulated), np.int64(weight_exp)
+    shifted = wide << exponent if exponent > 0 else wide >> -exponent
+    return np.int64(np.int32(shifted))
+
+
+@vectorize(cache=True)
+def align(value):  # type: ignore[no-untyped-def]
+    """Shift left by 6 within 32 bits, as synaptic input and vth are. Source: ``lava.proc.lif.models``."""
+    return np.int64(np.int32(np.int64(value) << ALIGN_SHIFT))
+
+
+def nearest_decay(factor: float, offset: int) -> int:
+    """The 12-bit register that comes nearest to ``state *= factor`` per step.
+
+    The factor realised is ``(4096 - register - offset) / 4096``.
+    """
+    register = round(DECAY_UNITY * (1.0 - factor)) - offset
+    return int(min(max(register, 0), DECAY_UNITY - 1))
+
+
+def realised_factor(register: int, offset: int) -> float:
+    """The decay factor per step that a register stands for."""
+    return (DECAY_UNITY - register - offset) / DECAY_UNITY

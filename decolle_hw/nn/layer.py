@@ -1,0 +1,131 @@
+"""One dense DECOLLE layer: weights, neurons, a fixed random readout, and the closed-form local gradient."""
+
+# T steps of a chunk, B batch, I inputs, N neurons, C classes
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from decolle_hw.nn.losses import LossAndGradient
+from decolle_hw.nn.neurons import NeuronState, Traces, cuba_chunk, decolle_chunk, trace_chunk
+from decolle_hw.nn.surrogate import fast_sigmoid
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Time constants and thresholds of a layer; equations in `decolle_hw.nn.neurons`."""
+
+    neuron: str  # decolle or cuba
+    alpha: float
+    beta: float
+    alpharp: float
+    wrp: float
+    vth: float
+
+
+class LayerState(NamedTuple):
+    """All that a layer carries from one chunk to the next."""
+
+    traces: Traces
+    neurons: NeuronState
+    steps_done: int
+
+
+class LayerOutput(NamedTuple):
+    """What a layer did in a chunk: the factors of the rule and what follows from the spikes."""
+
+    spikes_TBN: torch.Tensor
+    potential_TBN: torch.Tensor  # decolle: U; cuba: v - vth before the reset
+    trace_TBI: torch.Tensor  # P
+    readout_TBC: torch.Tensor
+
+
+class DecolleLayer(nn.Module):
+    """``S = neuron(W, b, S_in)``, ``y = G S + g`` with G, g fixed.
+
+    Args:
+        inputs: I. units: N. classes: C. dynamics: time constants.
+        index: position in the stack; a cuba layer's bias acts from step index + 1, the first step at which input
+            can have reached it, because that is where its chip twin leaves the reset state.
+        lc_ampl: G and g are uniform in +-lc_ampl/sqrt(N).
+        generator: source of all initial values.
+
+    W starts uniform in +-1/sqrt(I), b at zero. Gradients are written to `.grad` by `add_gradient`; autograd is
+    never used.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        units: int,
+        classes: int,
+        dynamics: Dynamics,
+        index: int,
+        *,
+        bias: bool,
+        lc_ampl: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.dynamics = dynamics
+        self.index = index
+        self.has_bias = bias
+        self.weight = nn.Parameter(_uniform((units, inputs), inputs**-0.5, generator), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(units), requires_grad=False)
+        bound = lc_ampl * units**-0.5
+        self.register_buffer("readout_weight", _uniform((classes, units), bound, generator))
+        self.register_buffer("readout_bias", _uniform((classes,), bound, generator))
+        self.readout_weight: torch.Tensor
+        self.readout_bias: torch.Tensor
+
+    def zero_state(self, batch: int) -> LayerState:
+        """State before the first step of `batch` recordings."""
+        units, inputs = self.weight.shape
+        zeros_BI = self.weight.new_zeros((batch, inputs))
+        zeros_BN = self.weight.new_zeros((batch, units))
+        return LayerState(Traces(zeros_BI, zeros_BI), NeuronState(zeros_BN, zeros_BN), 0)
+
+    def forward(self, spikes_TBI: torch.Tensor, state: LayerState) -> tuple[LayerOutput, LayerState]:
+        """A chunk of steps through the layer: one matrix product for all steps, then a cheap scan of the neurons."""
+        dyn = self.dynamics
+        P_TBI, Q_before_TBI, traces = trace_chunk(spikes_TBI, state.traces, dyn.alpha, dyn.beta)
+        if dyn.neuron == "decolle":
+            drive_TBN = nn.functional.linear(P_TBI, self.weight, self.bias)
+            S_TBN, U_TBN, neurons = decolle_chunk(drive_TBN, state.neurons, dyn.alpharp, dyn.wrp)
+        else:
+            current_TBN = nn.functional.linear(Q_before_TBI, self.weight, self.bias)
+            silent_steps = max(0, min(self.index + 1 - state.steps_done, len(current_TBN)))
+            current_TBN[:silent_steps] = 0.0
+            S_TBN, U_TBN, neurons = cuba_chunk(current_TBN, state.neurons, dyn.alpha, dyn.vth)
+        readout_TBC = nn.functional.linear(S_TBN, self.readout_weight, self.readout_bias)
+        output = LayerOutput(S_TBN, U_TBN, P_TBI, readout_TBC)
+        return output, LayerState(traces, neurons, state.steps_done + len(spikes_TBI))
+
+    def add_gradient(self, output: LayerOutput, target_BC: torch.Tensor, loss: LossAndGradient) -> torch.Tensor:
+        """Add the three-factor gradient of a chunk to `.grad`.
+
+        ``delta = (G^T dL/dy) * sigma'(U)``; ``dW = sum_tb delta P^T``; ``db = sum_tb delta``: the exact sum of the
+        gradients of each step, as no term crosses steps or layers.
+
+        Returns:
+            loss per step (T,).
+        """
+        loss_T, dL_dy_TBC = loss(output.readout_TBC - target_BC)
+        delta_TBN = (dL_dy_TBC @ self.readout_weight).mul_(fast_sigmoid(output.potential_TBN))
+        delta = delta_TBN.flatten(0, 1)
+        _accumulate(self.weight, delta.T @ output.trace_TBI.flatten(0, 1))
+        if self.has_bias:
+            _accumulate(self.bias, delta.sum(0))
+        return loss_T
+
+
+def _accumulate(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
+    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+
+
+def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> torch.Tensor:
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,146 @@
+"""Typed description of a network, its data and its training, read from YAML.
+
+Keys follow DECOLLE's own parameter files where they exist there (Mhid, alpha, beta, alpharp, wrp, lc_ampl,
+burnin_steps, chunk_size_train, deltat, lr_drop_interval, ...). An unknown key or a wrong type is an error that
+names file, key and value.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from decolle_hw.errors import SpecError
+from decolle_hw.library import find_yaml
+from decolle_hw.yamlfile import describe, read_yaml
+
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    # Strict: "3" is not 3 and 1.5 is not an int. A description that needs guessing is a wrong description.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CameraSpec(_Section):
+    """The simulated event camera of the embedded `digits` recordings."""
+
+    contrast_threshold: float = Field(0.2, gt=0.0, description="change of log intensity that makes one event")
+    noise_hz: float = Field(0.0, ge=0.0, description="spurious events per pixel and second")
+    seed: int = Field(0, ge=0, description="seed of scene jitter and noise")
+
+
+class DatasetSpec(_Section):
+    """What is learned from, and how events become time steps."""
+
+    name: Literal["digits", "folder"] = Field("digits", description="embedded digits, or a folder of recordings")
+    path: str | None = Field(None, description="folder: FOLDER/<class>/<recording>.bin, or FOLDER/{train,test}")
+    test_path: str | None = Field(None, description="folder with the test recordings, if it stands elsewhere")
+    test_fraction: float = Field(0.2, gt=0.0, lt=1.0, description="held out per class where there is no test folder")
+    input_shape: list[PositiveInt] = Field(
+        default_factory=lambda: [2, 16, 16], min_length=3, max_length=3, description="polarities, height, width"
+    )
+    deltat: PositiveInt = Field(1000, description="length of a time step in microseconds")
+    chunk_size_train: PositiveInt = Field(300, description="steps of a recording used in training")
+    chunk_size_test: PositiveInt = Field(300, description="steps of a recording used in testing and on chip")
+    camera: CameraSpec = CameraSpec()
+
+    @model_validator(mode="after")
+    def _folder_has_a_path(self) -> DatasetSpec:
+        if self.input_shape[0] != 2:
+            raise ValueError(f"input_shape {self.input_shape}: the first number is polarities and must be 2")
+        return self
+
+
+class NetworkSpec(_Section):
+    """A stack of dense DECOLLE layers, each with a fixed random local readout."""
+
+    neuron: Literal["decolle", "cuba"] = Field("decolle", description="neuron model, in training and on chip")
+    Mhid: list[PositiveInt] = Field(min_length=1, description="units of each dense layer")
+    alpha: Decay = Field(0.97, description="membrane decay per step; dv = 1 - alpha")
+    beta: Decay = Field(0.92, description="synaptic decay per step; du = 1 - beta")
+    alpharp: Decay = Field(0.65, description="decay of the refractory trace R (neuron: decolle)")
+    wrp: float = Field(1.0, ge=0.0, description="weight rho of the refractory trace R (neuron: decolle)")
+    vth: float = Field(0.5, gt=0.0, description="threshold in units of W P (neuron: cuba)")
+    bias: bool = Field(True, description="learn a bias per neuron")
+    lc_ampl: float = Field(0.5, gt=0.0, description="fixed readouts are uniform in +-lc_ampl/sqrt(units)")
+
+
+class TrainingSpec(_Section):
+    """How the local rule is applied."""
+
+    seed: int = Field(0, ge=0)
+    num_epochs: PositiveInt = 40
+    batch_size: PositiveInt = 72
+    learning_rate: float = Field(1e-3, gt=0.0, description="Adamax step size")
+    betas: list[Annotated[float, Field(ge=0.0, lt=1.0)]] = Field(
+        default_factory=lambda: [0.0, 0.95], min_length=2, max_length=2, description="Adamax betas"
+    )
+    lr_drop_interval: PositiveInt = Field(30, description="epochs between two drops of the learning rate")
+    lr_drop_factor: float = Field(5.0, ge=1.0, description="the rate is divided by factor*floor(epoch/interval)")
+    burnin_steps: int = Field(60, ge=0, description="steps at the start of a recording that teach nothing")
+    update_every: PositiveInt | Literal["sequence"] = Field("sequence", description="steps between weight updates")
+    loss: Literal["smooth_l1", "mse"] = Field("smooth_l1", description="local loss on each readout")
+
+
+class ModelSpec(_Section):
+    """One YAML file of `models/`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the run folder and the artifact")
+    description: str = ""
+    dataset: DatasetSpec = DatasetSpec()
+    network: NetworkSpec
+    training: TrainingSpec = TrainingSpec()
+
+    @model_validator(mode="after")
+    def _burn_in_leaves_steps(self) -> ModelSpec:
+        for key in ("chunk_size_train", "chunk_size_test"):
+            steps = getattr(self.dataset, key)
+            if self.training.burnin_steps >= steps:
+                raise ValueError(
+                    f"training.burnin_steps {self.training.burnin_steps} leaves nothing of dataset.{key} {steps}"
+                )
+            # The last layer of a cuba network starts at step len(Mhid): see sim.reference.
+            if len(self.network.Mhid) + 1 >= steps:
+                raise ValueError(f"dataset.{key} {steps} is too short for {len(self.network.Mhid)} layers")
+        return self
+
+    @property
+    def num_inputs(self) -> int:
+        polarities, height, width = self.dataset.input_shape
+        return polarities * height * width
+
+
+def load_model_spec(name: str, overrides: tuple[str, ...] = ()) -> ModelSpec:
+    """Read a model by shipped name or path; `overrides` are `key.path=value` strings with YAML values."""
+    path = find_yaml(name, "models", "model")
+    values = read_yaml(path)
+    for override in overrides:
+        _apply_override(values, override)
+    return parse_model_spec(values, str(path))
+
+
+def parse_model_spec(values: Any, where: str) -> ModelSpec:
+    """Check a mapping against `ModelSpec`; `where` names its origin in errors."""
+    try:
+        return ModelSpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(f"{where}: {describe(error, ModelSpec)}") from None
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise SpecError(f"--set {override!r}: expected key=value, for example training.num_epochs=5")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise SpecError(f"--set {override!r}: {parent!r} is a value, not a section")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SpecError(f"--set {override!r}: {text!r} is not a YAML value") from None

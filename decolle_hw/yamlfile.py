@@ -1,0 +1,58 @@
+"""Reading a YAML file, and saying in one line what a pydantic model found wrong with it.
+
+Shared by everything that is described in YAML: networks (`spec`) and deployment targets (`targets`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from decolle_hw.errors import SpecError
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as a mapping; raises `SpecError` with the line where it cannot be read."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise SpecError(f"{path}: is not YAML: {reason}") from None
+    if not isinstance(values, dict):
+        raise SpecError(f"{path}: expected a mapping of keys, found {type(values).__name__}")
+    return values
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """All findings of a pydantic error in one line, unknown keys with the nearest known one."""
+    findings = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(model, item["loc"][:-1])
+            close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
+            remedy = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+            findings.append(f"unknown key {field!r}; {remedy}")
+        elif item["type"] == "value_error":
+            findings.append(f"{field + ': ' if field else ''}{item['ctx']['error']}")
+        elif item["type"] == "missing":
+            findings.append(f"{field}: is missing")
+        else:
+            findings.append(f"{field}: {item['input']!r} is not valid: {item['msg']}")
+    return "; ".join(findings)
+
+
+def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        section = field.annotation if field else None
+        if not isinstance(section, type) or not issubclass(section, BaseModel):
+            break
+        model = section
+    return sorted(model.model_fields)
