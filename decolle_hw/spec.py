@@ -123,6 +123,22 @@ def load_model_spec(name: str, overrides: tuple[str, ...] = ()) -> ModelSpec:
     return parse_model_spec(values, str(path))
 
 
+def with_folder(spec: ModelSpec, path: str) -> ModelSpec:
+    """The same model, learning from (or tested on) a folder of recordings; the path is stored absolute."""
+    dataset = spec.dataset.model_copy(update={"name": "folder", "path": str(Path(path).absolute()), "test_path": None})
+    return spec.model_copy(update={"dataset": dataset})
+
+
+def model_spec_to_yaml(spec: ModelSpec) -> str:
+    """The whole description, defaults included, as YAML that `model_spec_from_yaml` reads back."""
+    return yaml.safe_dump(spec.model_dump(), sort_keys=False, allow_unicode=True)
+
+
+def model_spec_from_yaml(text: str, where: str) -> ModelSpec:
+    """The inverse of `model_spec_to_yaml`; `where` names the origin of the text in errors."""
+    return parse_model_spec(yaml.safe_load(text), where)
+
+
 def parse_model_spec(values: Any, where: str) -> ModelSpec:
     """Check a mapping against `ModelSpec`; `where` names its origin in errors."""
     try:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from decolle_hw.errors import UsageError
 from decolle_hw.nn.network import DecolleNetwork
-from decolle_hw.spec import ModelSpec, parse_model_spec
+from decolle_hw.spec import ModelSpec, model_spec_to_yaml, parse_model_spec, with_folder
 from decolle_hw.yamlfile import read_yaml
 
 SPEC, CHECKPOINT, METRICS = "spec.yaml", "checkpoint.safetensors", "metrics.json"
@@ -45,6 +44,10 @@ class Run:
             raise UsageError(f"{path}: is not a checkpoint of {self.spec.name!r}: {reason}; train again") from None
         return network
 
+    def with_data(self, path: str) -> Run:
+        """The same run with its recordings taken from another folder."""
+        return replace(self, spec=with_folder(self.spec, path))
+
     def checkpoint_sha256(self) -> str:
         return hashlib.sha256((self.folder / CHECKPOINT).read_bytes()).hexdigest()
 
@@ -53,13 +56,8 @@ def save_run(folder: Path, spec: ModelSpec, network: DecolleNetwork, metrics: di
     """Write the three files of a run into an existing folder."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, folder / CHECKPOINT)
-    (folder / SPEC).write_text(spec_to_yaml(spec), encoding="utf-8")
+    (folder / SPEC).write_text(model_spec_to_yaml(spec), encoding="utf-8")
     (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-
-
-def spec_to_yaml(spec: ModelSpec) -> str:
-    """The whole description, defaults included, as YAML that `parse_model_spec` reads back."""
-    return yaml.safe_dump(spec.model_dump(), sort_keys=False, allow_unicode=True)
 
 
 def load_run(folder: Path) -> Run:

@@ -1,0 +1,191 @@
+"""The commands: parse, call one function, print what was found.
+
+Library modules are imported inside the commands, so that `--help` needs neither torch nor Lava.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from decolle_hw import __version__
+from decolle_hw.errors import CheckFailed, DecolleHwError
+
+INTERRUPTED = 130  # what shells report after SIGINT
+
+_runs = click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of training runs."
+)
+_data = click.option(
+    "--data", "dataset", type=str, help="Folder of recordings: FOLDER/<class>/<recording>.bin, or with train/ and test/."
+)
+_set = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the YAML, e.g. training.num_epochs=5."
+)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # A pipe has no width: tables keep their columns instead of folding at 80.
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="decolle-hw")
+def cli() -> None:
+    """Train spiking networks with DECOLLE, compile them to Loihi 2 integers, prove them equal in Lava.
+
+    \b
+    decolle-hw train
+    decolle-hw compile --target loihi2
+    decolle-hw run --sim
+
+    Each command continues from the newest result of the one before. Exit codes: 0 done, 1 a check did not hold,
+    2 the input cannot be used.
+    """
+
+
+@cli.command()
+@click.argument("model", default="digits")
+@_data
+@_set
+@click.option("--epochs", type=click.IntRange(min=1), help="Shorthand for --set training.num_epochs=N.")
+@click.option("--seed", type=click.IntRange(min=0), help="Shorthand for --set training.seed=N.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_runs
+def train(
+    model: str, dataset: str | None, overrides: tuple[str, ...], epochs: int | None, seed: int | None,
+    device: str, runs: Path,
+) -> None:  # fmt: skip
+    """Train MODEL (a name from models/ or a path to a YAML; default: digits)."""
+    from decolle_hw.report import print_training
+    from decolle_hw.spec import load_model_spec, with_folder
+    from decolle_hw.workflow import train_model
+
+    if epochs is not None:
+        overrides += (f"training.num_epochs={epochs}",)
+    if seed is not None:
+        overrides += (f"training.seed={seed}",)
+    spec = load_model_spec(model, overrides)
+    if dataset is not None:
+        spec = with_folder(spec, dataset)
+    console = _console()
+    print_training(train_model(spec, runs, device, console), console)
+
+
+@cli.command(name="compile")
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--target", default="loihi2", show_default=True, help="A name from deploy/ or a path to a YAML.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Artifact to write; default: MODEL.net here.")
+@_data
+@_runs
+def compile_(run: Path | None, target: str, output: Path | None, dataset: str | None, runs: Path) -> None:
+    """Turn a training RUN (default: the newest one) into integers for a target."""
+    from decolle_hw.report import print_compiled
+    from decolle_hw.workflow import compile_model
+
+    console = _console()
+    print_compiled(compile_model(run, runs, target, output, dataset, console), console)
+
+
+@cli.command()
+@click.argument("artifact", required=False, type=click.Path(path_type=Path))
+@click.option("--sim", is_flag=True, help="Run in the Lava CPU simulator, or as --backend says.")
+@click.option("--hw", is_flag=True, help="Run on Loihi; needs Intel's closed Lava extension.")
+@click.option("--backend", type=click.Choice(["lava", "reference"]), default="lava", show_default=True)
+@click.option("--samples", type=click.IntRange(min=1), help="Recordings to run; default: 100 in Lava, else all.")
+@_data
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the result, recording by recording.")
+def run(
+    artifact: Path | None, sim: bool, hw: bool, backend: Any, samples: int | None, dataset: str | None,
+    json_path: Path | None,
+) -> None:  # fmt: skip
+    """Run a compiled network (ARTIFACT; default: the newest .net here) on its test recordings.
+
+    In Lava every spike is compared with the integer reference; exit code 1 if one differs.
+    """
+    from decolle_hw.workflow import require_simulator, run_artifact, write_json
+
+    require_simulator(sim, hw)
+    from decolle_hw.report import print_executed
+
+    console = _console()
+    executed = run_artifact(artifact, backend, samples, dataset, console)
+    print_executed(executed, console)
+    if json_path is not None:
+        write_json(executed.to_json(), json_path)
+        console.print(f"wrote {json_path}", highlight=False, soft_wrap=True)
+    if executed.comparison is not None and not executed.comparison.equal:
+        raise CheckFailed("Lava and the integer reference differ; run `decolle-hw verify` for the registers")
+
+
+@cli.command()
+@click.argument("artifact", required=False, type=click.Path(path_type=Path))
+@click.option("--samples", type=click.IntRange(min=1), default=20, show_default=True, help="Test recordings to compare.")
+@_data
+@click.option("--random", "networks", type=click.IntRange(min=1), help="Instead: compare so many random networks.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --random.")
+def verify(artifact: Path | None, samples: int, dataset: str | None, networks: int | None, seed: int) -> None:
+    """Compare Lava with the integer reference: every spike, u, v (and r) of every layer at every step.
+
+    Prints the number of compared values and of mismatches; exit code 1 if there is one.
+    """
+    from decolle_hw.report import print_comparison, print_random
+    from decolle_hw.workflow import verify_artifact, verify_random
+
+    console = _console()
+    if networks is not None:
+        results = verify_random(networks, seed, console)
+        print_random(results, console)
+        equal = all(comparison.equal for _, comparison in results)
+    else:
+        _, comparison = verify_artifact(artifact, samples, dataset, console)
+        print_comparison(comparison, console)
+        equal = comparison.equal
+    if not equal:
+        raise CheckFailed("Lava and the integer reference differ")
+
+
+@cli.command()
+@click.argument("model", default="digits")
+@_set
+@_runs
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder for artifact and picture.")
+def demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path) -> None:
+    """Learn, compile, run in Lava and compare every register, then draw it; MODEL as in train."""
+    from decolle_hw.demo import run_demo
+
+    run_demo(model, overrides, runs, output, _console())
+
+
+def main() -> None:
+    """Entry point: turns our errors into one line and an exit code, never a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("interrupted", INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except DecolleHwError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader left (| head); Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The whole story in one command: learn, become integers, run in Lava spike for spike, see it."""
+
+# R recordings, T steps, I inputs
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from decolle_hw import report
+from decolle_hw.errors import CheckFailed
+from decolle_hw.fidelity import Fidelity, float_against_integer
+from decolle_hw.figures import draw_decision
+from decolle_hw.progress import percent
+from decolle_hw.sim.compare import Comparison
+from decolle_hw.sim.trace import decide
+from decolle_hw.spec import load_model_spec
+from decolle_hw.workflow import compile_model, run_both, spread, test_recordings, train_model
+
+DEMO_RECORDINGS = 100
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Accuracy of each representation on the same test recordings, and the proof that two of them are one."""
+
+    fidelity: Fidelity
+    lava_hits: int
+    comparison: Comparison
+    picture: Path
+
+
+def run_demo(
+    model: str, overrides: tuple[str, ...], runs: Path, output: Path, console: Console
+) -> DemoResult:
+    """Train, compile, run 100 test recordings in Lava, compare every register, draw one recording.
+
+    Raises `CheckFailed` if Lava and the integer reference differ anywhere.
+    """
+    console.rule("1  learn (float, DECOLLE)")
+    run = train_model(load_model_spec(model, overrides), runs, "auto", console)
+    report.print_training(run, console)
+
+    console.rule("2  compile to Loihi 2 integers")
+    compiled = compile_model(run.folder, runs, "loihi2", output / f"{run.spec.name}.net", None, console)
+    report.print_compiled(compiled, console)
+    program = compiled.program
+
+    console.rule("3  run in the Lava CPU simulator")
+    recordings = spread(test_recordings(program, None), DEMO_RECORDINGS)
+    trace, comparison = run_both(program, recordings, record=True, console=console)
+    report.print_comparison(comparison, console)
+    fidelity = float_against_integer(run.network(), program, recordings)
+    decisions = decide(program, trace)
+
+    picture = output / f"{run.spec.name}.demo.png"
+    # The first recording that the network gets right: a typical one, as most are.
+    chosen = int(np.argmax(decisions == recordings.labels))
+    draw_decision(
+        program, recordings.dense([chosen])[:, 0], trace.take(chosen, chosen + 1), int(recordings.labels[chosen]),
+        run.metrics["history"], picture,
+    )  # fmt: skip
+    result = DemoResult(fidelity, int((decisions == recordings.labels).sum()), comparison, picture)
+    _print_chain(result, console)
+    if not comparison.equal:
+        raise CheckFailed(f"Lava and the integer reference differ: {comparison.first}")
+    return result
+
+
+def _print_chain(result: DemoResult, console: Console) -> None:
+    fidelity = result.fidelity
+    table = Table(title=f"the same {fidelity.recordings} test recordings along the chain", title_justify="left")
+    table.add_column("stage")
+    table.add_column("accuracy", justify="right")
+    table.add_row("float network (PyTorch)", percent(fidelity.float_accuracy))
+    table.add_row("integer reference", percent(fidelity.integer_accuracy))
+    table.add_row("Lava CPU simulator", percent(result.lava_hits / fidelity.recordings))
+    console.print(table)
+    console.print(f"wrote {result.picture}", highlight=False, soft_wrap=True)

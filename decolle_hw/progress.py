@@ -1,0 +1,85 @@
+"""What people see while they wait: bars on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from decolle_hw.training.train import EpochRecord
+
+Report = Callable[[int, int], None]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+@contextmanager
+def counting(console: Console, what: str) -> Iterator[Report]:
+    """A callback (done, total): a bar on a terminal; elsewhere one line at the start and one at the end."""
+    if not console.is_terminal:
+        console.print(f"{what} ...")
+        yield lambda done, total: None
+        return
+    with _bars(console) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+class TrainingProgress:
+    """A `training.train.Watcher`: bars and the latest epoch on a terminal, a line per epoch in a pipe."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        self.console = console
+        self.epochs = epochs
+        self.bars = _bars(console)
+        if console.is_terminal:
+            self.whole = self.bars.add_task("reading", total=None)
+            self.part = self.bars.add_task("epoch", total=None, visible=False)
+
+    def __enter__(self) -> TrainingProgress:
+        if self.console.is_terminal:
+            self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self.bars.stop()
+
+    def reading(self, done: int, total: int) -> None:
+        if self.console.is_terminal:
+            self.bars.update(self.whole, description="reading recordings", completed=done, total=total)
+
+    def batch(self, epoch: int, done: int, total: int) -> None:
+        if self.console.is_terminal:
+            self.bars.update(self.whole, description="training", completed=epoch, total=self.epochs)
+            self.bars.update(
+                self.part, description=f"epoch {epoch + 1}", completed=done, total=total, visible=True
+            )
+
+    def epoch(self, record: EpochRecord) -> None:
+        accuracy = "  ".join(percent(share) for share in record.test_accuracy)
+        loss = "  ".join(f"{value:.4f}" for value in record.loss)
+        self.console.print(
+            f"epoch {record.epoch:3d}/{self.epochs}  test accuracy per layer {accuracy}  "
+            f"loss {loss}  {record.seconds:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,233 @@
+"""What each command does: find the newest result of the one before, call the library, return what was found."""
+
+# R recordings, T steps, I inputs
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+
+from decolle_hw import data
+from decolle_hw.atomic import new_file
+from decolle_hw.compiler.artifact import load_artifact, newest_artifact, save_artifact
+from decolle_hw.compiler.compile import calibration_set, compile_run
+from decolle_hw.compiler.program import Program
+from decolle_hw.compiler.resources import ResourceReport, resource_table
+from decolle_hw.compiler.rules import check
+from decolle_hw.errors import UsageError
+from decolle_hw.fidelity import Fidelity, batches, float_against_integer, to_batch_first
+from decolle_hw.progress import TrainingProgress, counting
+from decolle_hw.sim.compare import Comparison, compare
+from decolle_hw.sim.reference import run_reference
+from decolle_hw.sim.trace import Trace, decide
+from decolle_hw.spec import ModelSpec, model_spec_from_yaml
+from decolle_hw.targets import Target, load_target
+from decolle_hw.training.runs import Run, load_run, newest_run
+from decolle_hw.training.train import choose_device, train
+
+Backend = Literal["lava", "reference"]
+CHECKED_RECORDINGS = 512  # compile measures float against integer on at most so many test recordings
+LAVA_RECORDINGS = 100  # Lava does some hundred steps per second: by default a part of the test set
+
+
+def train_model(spec: ModelSpec, runs: Path, device: str, console: Console) -> Run:
+    """`decolle-hw train`."""
+    chosen = choose_device(device)
+    with TrainingProgress(console, spec.training.num_epochs) as watcher:
+        return train(spec, runs, chosen, watcher)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Result of `compile_model`."""
+
+    path: Path
+    report_path: Path
+    program: Program
+    target: Target
+    resources: ResourceReport
+    fidelity: Fidelity
+
+
+def compile_model(
+    run_folder: Path | None, runs: Path, target_name: str, output: Path | None, dataset: str | None, console: Console
+) -> Compiled:
+    """`decolle-hw compile`: the newest run below `runs` unless a run folder is given."""
+    target = load_target(target_name)
+    run = load_run(run_folder or newest_run(runs))
+    if dataset is not None:
+        run = run.with_data(dataset)
+    with counting(console, f"quantizing {run.folder} for {target.name}"):
+        program = compile_run(run, target.name, calibration_set(run))
+        check(program, target)
+    with counting(console, "comparing float and integer network"):
+        test_set = data.load_split(run.spec.dataset, "test")
+        fidelity = float_against_integer(run.network(), program, spread(test_set, CHECKED_RECORDINGS))
+    path = output or Path(f"{program.name}.net")
+    report_path = path.with_suffix(".report.json")
+    resources = resource_table(program, target)
+    report = {
+        "network": program.name,
+        "target": target.name,
+        "run": str(run.folder),
+        "resources": resources.to_json(),
+        "quantization": list(program.quantization),
+        "fidelity": asdict(fidelity) | {
+            "float_accuracy": fidelity.float_accuracy, "integer_accuracy": fidelity.integer_accuracy,
+        },
+    }  # fmt: skip
+    save_artifact(program, path)
+    write_json(report, report_path)
+    return Compiled(path, report_path, program, target, resources, fidelity)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """Result of `run_artifact`."""
+
+    program: Program
+    backend: Backend
+    labels: np.ndarray  # (R,)
+    predictions: np.ndarray  # (R,)
+    names: tuple[str, ...]
+    firing_rates: list[float]
+    seconds: float
+    comparison: Comparison | None  # Lava against the reference, every spike; None for the reference itself
+
+    @property
+    def hits(self) -> int:
+        return int((self.labels == self.predictions).sum())
+
+    def to_json(self) -> dict[str, Any]:
+        classes = self.program.classes
+        return {
+            "network": self.program.name,
+            "backend": self.backend,
+            "recordings": len(self.labels),
+            "accuracy": self.hits / len(self.labels),
+            "firing_rates": self.firing_rates,
+            "seconds": self.seconds,
+            "compared_values": self.comparison.compared if self.comparison else None,
+            "mismatches": self.comparison.mismatches if self.comparison else None,
+            "predictions": [
+                {"recording": name, "label": classes[label], "prediction": classes[prediction]}
+                for name, label, prediction in zip(self.names, self.labels, self.predictions, strict=True)
+            ],
+        }
+
+
+def run_artifact(
+    artifact: Path | None, backend: Backend, samples: int | None, dataset: str | None, console: Console
+) -> Executed:
+    """`decolle-hw run --sim`: the newest .net file here unless one is given.
+
+    A Lava run is compared spike by spike with the reference as it goes; the caller decides what a difference means.
+    """
+    program = load_artifact(artifact or newest_artifact(Path()))
+    recordings = test_recordings(program, dataset)
+    if samples is None:
+        samples = LAVA_RECORDINGS if backend == "lava" else len(recordings)
+    recordings = spread(recordings, samples)
+    began = time.perf_counter()
+    if backend == "lava":
+        trace, comparison = run_both(program, recordings, record=False, console=console)
+    else:
+        with counting(console, f"running {program.name} in the integer reference"):
+            trace, comparison = reference_run(program, recordings), None
+    seconds = time.perf_counter() - began
+    return Executed(
+        program, backend, recordings.labels, decide(program, trace), recordings.names,
+        trace.firing_rates(), seconds, comparison,
+    )  # fmt: skip
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """A JSON file, complete or not at all."""
+    with new_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def reference_run(program: Program, recordings: data.BinnedRecordings) -> Trace:
+    """Spikes of all recordings in the integer reference, batch by batch."""
+    parts = [
+        run_reference(program, to_batch_first(recordings.dense(which))) for which in batches(len(recordings))
+    ]
+    return Trace.join(parts)
+
+
+def run_both(
+    program: Program, recordings: data.BinnedRecordings, *, record: bool, console: Console
+) -> tuple[Trace, Comparison]:
+    """Recordings in Lava and in the reference; the Lava trace and the comparison of the two."""
+    from decolle_hw.lava_backend.runner import run_lava  # here: importing Lava takes seconds and Python 3.10
+
+    spikes_RTI = to_batch_first(recordings.dense(np.arange(len(recordings))))
+    with counting(console, f"running {program.name} in Lava") as progress:
+        lava = run_lava(program, spikes_RTI, record=record, progress=progress)
+    return lava, compare(program, run_reference(program, spikes_RTI, record=record), lava)
+
+
+def test_recordings(program: Program, dataset: str | None) -> data.BinnedRecordings:
+    """The test recordings of the model a program was trained from, or those of a folder."""
+    spec = model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net")
+    if dataset is not None:
+        return data.load_folder(dataset, spec.dataset, program.classes)
+    return data.load_split(spec.dataset, "test")
+
+
+def spread(recordings: data.BinnedRecordings, count: int) -> data.BinnedRecordings:
+    """`count` recordings, evenly spread over all; all of them where there are no more."""
+    if count >= len(recordings):
+        return recordings
+    return recordings.take(np.linspace(0, len(recordings) - 1, count).round().astype(np.int64))
+
+
+def verify_artifact(
+    artifact: Path | None, samples: int, dataset: str | None, console: Console
+) -> tuple[Program, Comparison]:
+    """`decolle-hw verify`: every spike and register of every layer at every step, Lava against the reference."""
+    program = load_artifact(artifact or newest_artifact(Path()))
+    recordings = spread(test_recordings(program, dataset), samples)
+    _, comparison = run_both(program, recordings, record=True, console=console)
+    return program, comparison
+
+
+def verify_random(count: int, seed: int, console: Console) -> list[tuple[Program, Comparison]]:
+    """`decolle-hw verify --random`: the same for random networks of both neurons, extremes included."""
+    from decolle_hw.lava_backend.runner import run_lava
+    from decolle_hw.sim.random_program import random_program, random_spikes
+
+    results = []
+    with counting(console, "random networks in Lava") as progress:
+        for index in range(count):
+            rng = np.random.default_rng([seed, index])
+            program = random_program(rng, ("decolle", "cuba")[index % 2])
+            spikes_RTI = random_spikes(rng, program)
+            lava = run_lava(program, spikes_RTI, record=True)
+            results.append((program, compare(program, run_reference(program, spikes_RTI, record=True), lava)))
+            progress(index + 1, count)
+    return results
+
+
+def require_simulator(sim: bool, hw: bool) -> None:
+    """`run` needs to be told where: `--sim`, or `--hw` with Intel's extension."""
+    if sim and hw:
+        raise UsageError("--sim and --hw exclude each other; give one")
+    if hw:
+        import importlib.util
+
+        missing = importlib.util.find_spec("lava.lib.loihi") if importlib.util.find_spec("lava") else None
+        if missing is None:
+            raise UsageError(
+                "--hw: Intel's closed Lava extension for Loihi (lava-loihi) is not installed; use --sim"
+            )
+        raise UsageError("--hw: running on silicon is not part of this version; use --sim")
+    if not sim:
+        raise UsageError("say where to run: --sim runs in the Lava CPU simulator")
+
