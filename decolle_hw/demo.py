@@ -19,7 +19,7 @@ from decolle_hw.progress import percent
 from decolle_hw.sim.compare import Comparison
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import load_model_spec
-from decolle_hw.workflow import compile_model, run_both, spread, test_recordings, train_model
+from decolle_hw.workflow import compile_model, load_test_recordings, run_both, spread, train_model
 
 DEMO_RECORDINGS = 100
 
@@ -51,7 +51,7 @@ def run_demo(
     program = compiled.program
 
     console.rule("3  run in the Lava CPU simulator")
-    recordings = spread(test_recordings(program, None), DEMO_RECORDINGS)
+    recordings = spread(load_test_recordings(program, None), DEMO_RECORDINGS)
     trace, comparison = run_both(program, recordings, record=True, console=console)
     report.print_comparison(comparison, console)
     fidelity = float_against_integer(run.network(), program, recordings)

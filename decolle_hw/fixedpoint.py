@@ -21,8 +21,14 @@ overflows a 32-bit register, so do we (`to_int32`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numba
 import numpy as np
-from numba import vectorize
+
+# Numba carries no annotations, and what it makes of a scalar function (a ufunc) no type checker can follow.
+_vectorize: Callable[..., Any] = numba.vectorize
 
 DECAY_BITS = 12
 DECAY_UNITY = 1 << DECAY_BITS
@@ -40,14 +46,14 @@ CURRENT_DECAY_OFFSET = 1  # lava.proc.lif.models: ds_offset; du = 4095 is full d
 VOLTAGE_DECAY_OFFSET = 0  # lava.proc.lif.models: dm_offset
 
 
-@vectorize(cache=True)
-def to_int32(value):  # type: ignore[no-untyped-def]
+@_vectorize(cache=True)
+def to_int32(value: Any) -> Any:
     """What survives a 32-bit signed register (two's complement)."""
     return np.int64(np.int32(np.int64(value)))
 
 
-@vectorize(cache=True)
-def decay(state, decay_parts):  # type: ignore[no-untyped-def]
+@_vectorize(cache=True)
+def decay(state: Any, decay_parts: Any) -> Any:
     """``sign(x) * ((|x| * (4096 - d)) >> 12)``: decay by d/4096, rounded towards zero.
 
     Args: state x, 32 bit at most; decay_parts d in 0..4096, the *effective* decay (du + 1 for currents, dv for
@@ -58,8 +64,8 @@ def decay(state, decay_parts):  # type: ignore[no-untyped-def]
     return kept if wide >= 0 else -kept
 
 
-@vectorize(cache=True)
-def wrap_current(value):  # type: ignore[no-untyped-def]
+@_vectorize(cache=True)
+def wrap_current(value: Any) -> Any:
     """u beyond 24 bits turns over once: above 2**23 minus 2**24, at or below -2**23 plus 2**24.
 
     +2**23 itself is a legal u in Lava and -2**23 is not; a value further out than one turn stays out of range.
@@ -73,15 +79,15 @@ def wrap_current(value):  # type: ignore[no-untyped-def]
     return wide
 
 
-@vectorize(cache=True)
-def saturate(value):  # type: ignore[no-untyped-def]
+@_vectorize(cache=True)
+def saturate(value: Any) -> Any:
     """v (and r) clip at +-(2**23 - 1). Source: ``lava.proc.lif.models`` (pos_voltage_limit)."""
     wide = np.int64(value)
     return min(max(wide, np.int64(-STATE_LIMIT + 1)), np.int64(STATE_LIMIT - 1))
 
 
-@vectorize(cache=True)
-def shift_sum(accumulated, weight_exp):  # type: ignore[no-untyped-def]
+@_vectorize(cache=True)
+def shift_sum(accumulated: Any, weight_exp: Any) -> Any:
     """``weight_exp`` shifts the dendritic sum, not each weight: left where positive, else right (floor).
 
     The result leaves the synapse through a 32-bit port. Source: ``lava.proc.dense.models``.
@@ -91,8 +97,8 @@ def shift_sum(accumulated, weight_exp):  # type: ignore[no-untyped-def]
     return np.int64(np.int32(shifted))
 
 
-@vectorize(cache=True)
-def align(value):  # type: ignore[no-untyped-def]
+@_vectorize(cache=True)
+def align(value: Any) -> Any:
     """Shift left by 6 within 32 bits, as synaptic input and vth are. Source: ``lava.proc.lif.models``."""
     return np.int64(np.int32(np.int64(value) << ALIGN_SHIFT))
 

@@ -7,6 +7,7 @@ names file, key and value.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml

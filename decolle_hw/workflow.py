@@ -130,7 +130,7 @@ def run_artifact(
     A Lava run is compared spike by spike with the reference as it goes; the caller decides what a difference means.
     """
     program = load_artifact(artifact or newest_artifact(Path()))
-    recordings = test_recordings(program, dataset)
+    recordings = load_test_recordings(program, dataset)
     if samples is None:
         samples = LAVA_RECORDINGS if backend == "lava" else len(recordings)
     recordings = spread(recordings, samples)
@@ -173,7 +173,7 @@ def run_both(
     return lava, compare(program, run_reference(program, spikes_RTI, record=record), lava)
 
 
-def test_recordings(program: Program, dataset: str | None) -> data.BinnedRecordings:
+def load_test_recordings(program: Program, dataset: str | None) -> data.BinnedRecordings:
     """The test recordings of the model a program was trained from, or those of a folder."""
     spec = model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net")
     if dataset is not None:
@@ -193,7 +193,7 @@ def verify_artifact(
 ) -> tuple[Program, Comparison]:
     """`decolle-hw verify`: every spike and register of every layer at every step, Lava against the reference."""
     program = load_artifact(artifact or newest_artifact(Path()))
-    recordings = spread(test_recordings(program, dataset), samples)
+    recordings = spread(load_test_recordings(program, dataset), samples)
     _, comparison = run_both(program, recordings, record=True, console=console)
     return program, comparison
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from decolle_hw.compiler.program import DenseLayer, Program
-from decolle_hw.compiler.resources import RULES, UNUSED_LIMITS, check, resource_table, violations
+from decolle_hw.compiler.resources import UNUSED_LIMITS, resource_table
+from decolle_hw.compiler.rules import RULES, check, violations
 from decolle_hw.errors import CompileError
 from decolle_hw.targets import Limit, Target, load_target
 

@@ -7,7 +7,8 @@ import numpy as np
 from decolle_hw import data
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.quantize import calibrate, quantize_layer
-from decolle_hw.training.runs import Run, spec_to_yaml
+from decolle_hw.spec import model_spec_to_yaml
+from decolle_hw.training.runs import Run
 
 CALIBRATION_RECORDINGS = 256
 
@@ -36,7 +37,7 @@ def compile_run(run: Run, target: str, calibration: data.BinnedRecordings) -> Pr
         steps=run.spec.dataset.chunk_size_test,
         burnin_steps=run.spec.training.burnin_steps,
         target=target,
-        spec_yaml=spec_to_yaml(run.spec),
+        spec_yaml=model_spec_to_yaml(run.spec),
         checkpoint_sha256=run.checkpoint_sha256(),
         quantization=tuple(figures),
     )

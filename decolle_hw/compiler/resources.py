@@ -1,4 +1,4 @@
-"""What a compiled network occupies on a target, and every rule of the target that it breaks.
+"""What a compiled network occupies on a target: neurons, synaptic memory, axons, cores, chips.
 
 Synaptic memory. Each input axon of a layer has one entry on each core that holds neurons of the layer:
 
@@ -16,7 +16,7 @@ Cores. A layer on k cores has ceil(N/k) neurons and all its input axons on each;
 for each core of the next layer. The smallest k at which every core is within its limits is a lower bound:
 layers do not share cores, and routing is not considered.
 
-Rules of the target. Small functions in `RULES`, each yielding what breaks it; `violations` runs them all.
+What does not fit is not an error here: `decolle_hw.compiler.rules` puts it into words.
 """
 
 # N neurons, I inputs, K cores
@@ -24,7 +24,6 @@ Rules of the target. Small functions in `RULES`, each yielding what breaks it; `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -32,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decolle_hw.compiler.program import DenseLayer, Program
-from decolle_hw.errors import CompileError
 from decolle_hw.targets import Target
 
 AXON_HEADER_BITS = (
@@ -251,117 +249,3 @@ def _limits_used(target: Target) -> tuple[UsedLimit, ...]:
 
 def _ceil_div(numerator: int, denominator: int) -> int:
     return -(-numerator // denominator)
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One rule of the target that the network breaks."""
-
-    layer: int | None  # None: the network as a whole
-    what: str
-    value: int | str
-    limit: str  # what is allowed
-    remedy: str
-
-    def __str__(self) -> str:
-        where = "network" if self.layer is None else f"layer {self.layer}"
-        return f"{where}: {self.what} {self.value}, allowed: {self.limit} ({self.remedy})"
-
-
-def violations(program: Program, target: Target) -> list[Violation]:
-    """Everything that keeps `program` off `target`, layer by layer within each rule of `RULES`."""
-    report = resource_table(program, target)
-    return [violation for rule in RULES for violation in rule(program, target, report)]
-
-
-def check(program: Program, target: Target) -> None:
-    """Raise `CompileError` with all violations in one line, if there are any."""
-    found = violations(program, target)
-    if found:
-        raise CompileError(f"{program.name} does not fit {target.name}: {'; '.join(map(str, found))}")
-
-
-def _neuron_model(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    known = target.neuron_models.value
-    for index, layer in enumerate(program.layers):
-        if layer.neuron not in known:
-            remedy = f"train with network.neuron: {known[0]}, or choose another target"
-            yield Violation(index, "neuron", layer.neuron, " or ".join(known), remedy)
-
-
-def _weight_width(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    """b bits in sign mode MIXED: multiples of 2**(9-b) in -256..255. Source: lava.utils.weightutils."""
-    bits = target.weight_bits.value
-    for index, layer in enumerate(program.layers):
-        low_bits = int(np.bitwise_or.reduce(layer.weight, axis=None)) & ((1 << (9 - bits)) - 1)
-        if low_bits:
-            needed = 10 - (low_bits & -low_bits).bit_length()
-            yield Violation(index, "weight bits", needed, f"at most {bits}", "quantize to fewer weight bits")
-
-
-def _weight_exponent(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    low, high = target.weight_exp.value
-    for index, layer in enumerate(program.layers):
-        if not low <= layer.weight_exp <= high:
-            yield Violation(
-                index, "weight_exp", layer.weight_exp, f"{low}..{high}", "scale weights and vth together"
-            )
-
-
-def _register_widths(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    decay_max = (1 << target.decay_bits.value) - 1
-    vth_max = (1 << target.vth_bits.value) - 1
-    mant_max = (1 << (target.bias_mant_bits.value - 1)) - 1
-    exp_max = (1 << target.bias_exp_bits.value) - 1
-    for index, layer in enumerate(program.layers):
-        # A negative threshold exists on microcode neurons only, as DenseLayer sees to.
-        vth = int(np.abs(layer.vth).max())
-        mant_low, mant_high = int(layer.bias_mant.min()), int(layer.bias_mant.max())
-        mant = mant_high if mant_high > mant_max else mant_low
-        for what, value, low, high, remedy in (
-            ("du", layer.du, 0, decay_max, "choose a slower decay"),
-            ("dv", layer.dv, 0, decay_max, "choose a slower decay"),
-            ("dr", layer.dr, 0, decay_max, "choose a slower decay"),
-            ("vth", vth, 0, vth_max, "lower weight_exp by one and halve vth"),
-            ("bias_mant", mant, -mant_max - 1, mant_max, "use a larger bias_exp"),
-            ("bias_exp", layer.bias_exp, 0, exp_max, "scale weights, vth and bias down together"),
-        ):
-            if not low <= value <= high:
-                yield Violation(index, what, value, f"{low}..{high}", remedy)
-
-
-def _one_core(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    """Limits that no split over cores can meet, as one neuron alone exceeds them."""
-    remedies = {
-        "synaptic memory": "reduce the inputs of the layer: the fan-in of one neuron must fit a core",
-        "in-axons": "reduce the inputs of the layer: the fan-in of one neuron must fit a core",
-        "out-axons": "reduce the units of the next layer",
-    }
-    for layer in report.layers:
-        for name, remedy in remedies.items():
-            usage = layer.usage[name]
-            if usage.cores is None:
-                unit = " bits for one neuron" if name == "synaptic memory" else ""
-                yield Violation(
-                    layer.layer, name, f"{usage.used}{unit}", f"at most {usage.limit} per core", remedy
-                )
-
-
-def _largest_board(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    board, chips = target.largest_board
-    for name, needed in report.chips_for.items():
-        if needed > chips:
-            yield Violation(
-                None, f"chips for its {name}", needed, f"at most {chips} ({board})", "use fewer units"
-            )
-
-
-Rule = Callable[[Program, Target, ResourceReport], Iterator[Violation]]
-RULES: tuple[Rule, ...] = (
-    _neuron_model,
-    _weight_width,
-    _weight_exponent,
-    _register_widths,
-    _one_core,
-    _largest_board,
-)

@@ -57,7 +57,7 @@ def split_of(spec: DatasetSpec) -> tuple[Listing, Listing]:
     """
     if spec.path is None:
         raise SpecError(
-            "dataset.path: is missing, and dataset.name is 'folder'; set it to a folder of recordings"
+            "dataset.path: is missing, and dataset.name is 'folder'; give --data FOLDER or set the key"
         )
     path = Path(spec.path).expanduser()
     both = _train_and_test(path)

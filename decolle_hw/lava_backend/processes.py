@@ -103,7 +103,7 @@ class PyDecolleModel(AbstractPyLifModelFixed):
         super().__init__(proc_params)
         self.reset_interval = proc_params["reset_interval"]
         self.writer = TapeWriter(proc_params["tape"])
-        self.spikes: np.ndarray | None = None
+        self.spikes: np.ndarray = np.zeros(0, bool)  # gets its width at the first reset, in the first step
 
     def run_spk(self) -> None:
         a_in = self.a_in.recv()
@@ -131,7 +131,7 @@ class TapedLifReset(PyLifResetModelBitAcc):
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         self.writer = TapeWriter(proc_params["tape"])
-        self.spikes: np.ndarray | None = None
+        self.spikes: np.ndarray = np.zeros(0, bool)
 
     def spiking_activation(self) -> np.ndarray:
         self.spikes = super().spiking_activation()

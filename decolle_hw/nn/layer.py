@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from decolle_hw.nn import kernels, neurons
 from decolle_hw.nn.losses import LossAndGradient
-from decolle_hw.nn.neurons import NeuronState, Traces, cuba_chunk, decolle_chunk, trace_chunk
-from decolle_hw.nn.surrogate import fast_sigmoid
+from decolle_hw.nn.neurons import NeuronState, Traces
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class LayerOutput(NamedTuple):
     readout_TBC: torch.Tensor
 
 
+class LocalGradient(NamedTuple):
+    """Loss per step and gradients of one layer over a chunk; those of parts of a batch add up."""
+
+    loss_T: torch.Tensor
+    weight_NI: torch.Tensor
+    bias_N: torch.Tensor
+
+
 class DecolleLayer(nn.Module):
     """``S = neuron(W, b, S_in)``, ``y = G S + g`` with G, g fixed.
 
@@ -54,8 +63,8 @@ class DecolleLayer(nn.Module):
         lc_ampl: G and g are uniform in +-lc_ampl/sqrt(N).
         generator: source of all initial values.
 
-    W starts uniform in +-1/sqrt(I), b at zero. Gradients are written to `.grad` by `add_gradient`; autograd is
-    never used.
+    W starts uniform in +-1/sqrt(I), b at zero. Autograd is never used. In float32 on a CPU the element-wise work is
+    done by `kernels`, elsewhere by `neurons`: same equations, equal to rounding.
     """
 
     def __init__(
@@ -92,39 +101,42 @@ class DecolleLayer(nn.Module):
     def forward(self, spikes_TBI: torch.Tensor, state: LayerState) -> tuple[LayerOutput, LayerState]:
         """A chunk of steps through the layer: one matrix product for all steps, then a cheap scan of the neurons."""
         dyn = self.dynamics
-        P_TBI, Q_before_TBI, traces = trace_chunk(spikes_TBI, state.traces, dyn.alpha, dyn.beta)
+        ops = self._ops()
+        P_TBI, Q_before_TBI, traces = ops.trace_chunk(
+            spikes_TBI, state.traces, dyn.alpha, dyn.beta, keep_Q=dyn.neuron == "cuba"
+        )
         if dyn.neuron == "decolle":
             drive_TBN = nn.functional.linear(P_TBI, self.weight, self.bias)
-            S_TBN, U_TBN, neurons = decolle_chunk(drive_TBN, state.neurons, dyn.alpharp, dyn.wrp)
+            S_TBN, U_TBN, neuron_state = ops.decolle_chunk(drive_TBN, state.neurons, dyn.alpharp, dyn.wrp)
         else:
             current_TBN = nn.functional.linear(Q_before_TBI, self.weight, self.bias)
             silent_steps = max(0, min(self.index + 1 - state.steps_done, len(current_TBN)))
             current_TBN[:silent_steps] = 0.0
-            S_TBN, U_TBN, neurons = cuba_chunk(current_TBN, state.neurons, dyn.alpha, dyn.vth)
+            S_TBN, U_TBN, neuron_state = ops.cuba_chunk(current_TBN, state.neurons, dyn.alpha, dyn.vth)
         readout_TBC = nn.functional.linear(S_TBN, self.readout_weight, self.readout_bias)
         output = LayerOutput(S_TBN, U_TBN, P_TBI, readout_TBC)
-        return output, LayerState(traces, neurons, state.steps_done + len(spikes_TBI))
+        return output, LayerState(traces, neuron_state, state.steps_done + len(spikes_TBI))
 
-    def add_gradient(self, output: LayerOutput, target_BC: torch.Tensor, loss: LossAndGradient) -> torch.Tensor:
-        """Add the three-factor gradient of a chunk to `.grad`.
+    def local_gradient(
+        self, output: LayerOutput, target_BC: torch.Tensor, loss: LossAndGradient, batch: int
+    ) -> LocalGradient:
+        """The three-factor gradient of a chunk.
 
         ``delta = (G^T dL/dy) * sigma'(U)``; ``dW = sum_tb delta P^T``; ``db = sum_tb delta``: the exact sum of the
         gradients of each step, as no term crosses steps or layers.
 
-        Returns:
-            loss per step (T,).
+        Args:
+            output: of the chunk. target_BC: one target for all steps. loss: with its gradient.
+            batch: recordings that the loss is a mean over; more than B where `output` is part of a batch.
         """
-        loss_T, dL_dy_TBC = loss(output.readout_TBC - target_BC)
-        delta_TBN = (dL_dy_TBC @ self.readout_weight).mul_(fast_sigmoid(output.potential_TBN))
+        loss_T, dL_dy_TBC = loss(output.readout_TBC - target_BC, batch)
+        delta_TBN = self._ops().local_delta(dL_dy_TBC, self.readout_weight, output.potential_TBN)
         delta = delta_TBN.flatten(0, 1)
-        _accumulate(self.weight, delta.T @ output.trace_TBI.flatten(0, 1))
-        if self.has_bias:
-            _accumulate(self.bias, delta.sum(0))
-        return loss_T
+        return LocalGradient(loss_T, delta.T @ output.trace_TBI.flatten(0, 1), delta.sum(0))
 
-
-def _accumulate(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
-    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    def _ops(self) -> ModuleType:
+        compiled = self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
+        return kernels if compiled else neurons
 
 
 def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """The two float neurons, state in, state out, over a chunk of time steps.
 
+This is the definition, in torch for any device and dtype; `decolle_hw.nn.kernels` is its compiled twin for the CPU.
+
 Traces of the input are shared by both; they are the P that the three-factor rule multiplies::
 
     Q[t] = beta  Q[t-1] + (1-beta)  S_in[t]
@@ -26,6 +28,8 @@ from typing import NamedTuple
 
 import torch
 
+from decolle_hw.nn.surrogate import fast_sigmoid
+
 
 class Traces(NamedTuple):
     """Filtered input at the end of the last chunk, (B, I) each."""
@@ -45,13 +49,16 @@ class NeuronState(NamedTuple):
 
 
 def trace_chunk(
-    spikes_TBI: torch.Tensor, traces: Traces, alpha: float, beta: float
+    spikes_TBI: torch.Tensor, traces: Traces, alpha: float, beta: float, keep_Q: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor, Traces]:
-    """Filter a chunk of input spikes.
+    """Filter a chunk of input spikes, of any dtype.
 
     Returns:
-        P[t] for each step (T, B, I); Q[t-1] for each step (T, B, I), what the synaptic current sees; the traces.
+        P[t] for each step (T, B, I); Q[t-1] for each step (T, B, I), what the synaptic current sees (nobody may
+        look at it if not `keep_Q`); the traces.
     """
+    del keep_Q  # here it costs nothing
+    spikes_TBI = spikes_TBI.to(traces.Q_BI.dtype)
     steps = spikes_TBI.shape[0]
     # One buffer holds Q[-1], Q[0], ...: the first T rows are Q[t-1] and no copy is needed.
     Q_all = spikes_TBI.new_empty((steps + 1, *spikes_TBI.shape[1:]))
@@ -101,3 +108,10 @@ def cuba_chunk(
         torch.gt(U_TBN[t], 0.0, out=S_TBN[t])
         v_BN = v_BN.masked_fill_(S_TBN[t].bool(), 0.0)
     return S_TBN, U_TBN, NeuronState(v_BN, S_TBN[-1])
+
+
+def local_delta(
+    dL_dy_TBC: torch.Tensor, readout_CN: torch.Tensor, potential_TBN: torch.Tensor
+) -> torch.Tensor:
+    """``(G^T dL/dy) * sigma'(U)``, (T, B, N): the part of the rule that belongs to the neuron."""
+    return (dL_dy_TBC @ readout_CN).mul_(fast_sigmoid(potential_TBN))

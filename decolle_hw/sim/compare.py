@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from decolle_hw.compiler.program import Program, first_step
 from decolle_hw.sim.trace import Trace
 
+IntArray = NDArray[Any]  # uint8 spikes or int32 registers
+
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first value that differs: earliest step first, then the lowest layer, then u, v, r before spikes."""
+    """The first value that differs: by recording, then step, then layer, u, v, r before spikes."""
 
     recording: int
     step: int
@@ -46,8 +50,8 @@ class Comparison:
 def compare(program: Program, left: Trace, right: Trace) -> Comparison:
     """Compare spikes and registers of every layer at every step, value by value.
 
-    Steps before a layer's `first_step`, where it holds its reset state by definition, are not counted. Registers
-    must be recorded in both traces or in neither.
+    Steps before a layer's `first_step`, where it holds its reset state by definition, are not counted.
+    Registers must be recorded in both traces or in neither.
     """
     per_quantity: dict[str, tuple[int, int]] = {}
     first: Divergence | None = None
@@ -55,8 +59,10 @@ def compare(program: Program, left: Trace, right: Trace) -> Comparison:
         start = first_step(layer, index)
         mine, theirs = left.layers[index], right.layers[index]
         if mine.registers.keys() != theirs.registers.keys():
-            raise ValueError(f"layer {index}: registers {sorted(mine.registers)} against {sorted(theirs.registers)}")
-        pairs = {name: (mine.registers[name], theirs.registers[name]) for name in mine.registers}
+            raise ValueError(f"layer {index}: registers {[*mine.registers]} and {[*theirs.registers]}")
+        pairs: dict[str, tuple[IntArray, IntArray]] = {
+            name: (mine.registers[name], theirs.registers[name]) for name in mine.registers
+        }
         pairs["spikes"] = (mine.spikes, theirs.spikes)
         for quantity, (a, b) in pairs.items():
             if a.shape != b.shape:
@@ -75,12 +81,7 @@ def compare(program: Program, left: Trace, right: Trace) -> Comparison:
 
 
 def _earliest(
-    unequal: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
-    a: np.ndarray[tuple[int, ...], np.dtype[np.integer]],
-    b: np.ndarray[tuple[int, ...], np.dtype[np.integer]],
-    start: int,
-    layer: int,
-    quantity: str,
+    unequal: NDArray[np.bool_], a: IntArray, b: IntArray, start: int, layer: int, quantity: str
 ) -> Divergence:
     recording, step, neuron = (int(i) for i in np.unravel_index(int(unequal.argmax()), unequal.shape))
     at = (recording, step + start, neuron)

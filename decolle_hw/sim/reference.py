@@ -1,4 +1,4 @@
-"""The integer reference simulator: the definition of the chip's arithmetic, for whole batches of recordings."""
+"""The integer reference simulator: the definition of the chip's arithmetic, for whole batches."""
 
 # R recordings, T steps, I inputs, N neurons
 
@@ -20,8 +20,11 @@ def run_reference(program: Program, spikes_RTI: NDArray[np.uint8], *, record: bo
         spikes_RTI: binary input, (R, T, I).
         record: keep u, v (and r) of every neuron at every step as well as the spikes.
 
+    Raises: ValueError if the input is not binary or has another width than the network.
     Memory: R*T*N bytes per layer, 9 or 13 times that with `record`.
     """
+    if spikes_RTI.size and (spikes_RTI.min() < 0 or spikes_RTI.max() > 1):
+        raise ValueError(f"spikes are 0 or 1, got {spikes_RTI.min()}..{spikes_RTI.max()}")
     layers = []
     for index, layer in enumerate(program.layers):
         trace = run_layer(layer, spikes_RTI, first=first_step(layer, index), record=record)
@@ -40,9 +43,22 @@ def run_layer(layer: DenseLayer, spikes_RTI: NDArray[np.uint8], *, first: int, r
     spikes = np.zeros(shape, np.uint8)
     registers = {name: np.zeros(shape if record else (0, 0, 0), np.int32) for name in names}
     weight_IN = np.ascontiguousarray(layer.weight.T, dtype=np.int16)
-    common = (np.ascontiguousarray(spikes_RTI), weight_IN, layer.weight_exp, layer.du, layer.dv, layer.vth)
+    words_RTI = _whole_words(spikes_RTI)
     if layer.neuron == "decolle":
-        decolle_layer(*common, layer.dr, layer.rho, record, spikes, *registers.values())
+        decolle_layer(
+            words_RTI, weight_IN, layer.weight_exp, layer.du, layer.dv, layer.vth, layer.bias, layer.dr, layer.rho,
+            record, spikes, registers["u"], registers["v"], registers["r"],
+        )  # fmt: skip
     else:
-        cuba_layer(*common, layer.bias, first, record, spikes, *registers.values())
+        cuba_layer(
+            words_RTI, weight_IN, layer.weight_exp, layer.du, layer.dv, layer.vth, layer.bias,
+            first, record, spikes, registers["u"], registers["v"],
+        )  # fmt: skip
     return LayerTrace(spikes, registers if record else {})
+
+
+def _whole_words(spikes_RTI: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Contiguous, with silent inputs added up to a multiple of 8: the kernels look at 64 bits at once."""
+    missing = -spikes_RTI.shape[2] % 8
+    padded = np.pad(spikes_RTI, ((0, 0), (0, 0), (0, missing))) if missing else spikes_RTI
+    return np.ascontiguousarray(padded, dtype=np.uint8)

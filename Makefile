@@ -1,0 +1,40 @@
+# Two commands set everything up: `make demo` runs the whole story, `make test` checks everything.
+# Both create .venv when it is missing or older than setup.cfg. Lava needs Python 3.10.
+
+.PHONY: demo test bench clean
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+demo: $(STAMP)
+	$(BIN)/decolle-hw demo
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/reference_vs_lava.py --random
+
+clean:
+	rm -rf .venv build *.egg-info
+
+# The stamp is written last: an interrupted installation starts again.
+$(STAMP): setup.cfg pyproject.toml
+	@is310() { "$$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; }; \
+	for candidate in python3.10 python3 python \
+	    "$$(pyenv prefix 3.10 2>/dev/null || true)/bin/python" \
+	    "$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python 2>/dev/null | tail -n 1)" \
+	    "$$(uv python find 3.10 2>/dev/null || true)"; do \
+	  if [ -n "$$candidate" ] && is310 "$$candidate"; then python="$$candidate"; break; fi; \
+	done; \
+	rm -rf .venv; \
+	if [ -n "$$python" ]; then echo "creating .venv with $$python"; "$$python" -m venv .venv; \
+	elif command -v uv >/dev/null; then echo "creating .venv with uv"; uv venv --seed --python 3.10 .venv; \
+	else echo "Python 3.10 not found: install it (pyenv install 3.10, uv python install 3.10, or your system's python3.10) and run make again" >&2; exit 1; fi
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[test]'
+	@touch $@

@@ -1,0 +1,257 @@
+"""The commands as a user types them: results, files, exit codes, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from decolle_hw import cli
+from decolle_hw.compiler.artifact import load_artifact
+
+TINY = """
+name: tiny
+dataset: {name: digits, input_shape: [2, 12, 12], deltat: 15000, chunk_size_train: 20, chunk_size_test: 20}
+network: {neuron: NEURON, Mhid: [24, 16], alpha: 0.8, beta: 0.7, vth: 0.1}
+training: {num_epochs: 2, learning_rate: 0.02, burnin_steps: 4, update_every: 4, batch_size: 128}
+"""
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def decolle_hw(monkeypatch, capsys):
+    """Call the entry point in this process, as the console script does."""
+
+    def call(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["decolle-hw", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="module", params=["decolle", "cuba"])
+def workplace(request, tmp_path_factory):
+    """A folder in which a tiny network was trained and compiled, one per neuron."""
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "tiny.yaml").write_text(TINY.replace("NEURON", request.param))
+    for arguments in (["train", "tiny.yaml"], ["compile", "--target", "loihi2"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "decolle_hw.cli", *arguments], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def fails(outcome: Outcome, *words: str) -> None:
+    """Exit code 2, one line on standard error that holds all words, no traceback."""
+    assert outcome.code == 2, outcome.err
+    assert outcome.err.startswith("error: ") and outcome.err.count("\n") == 1, outcome.err
+    for word in words:
+        assert word in outcome.err, outcome.err
+
+
+def test_train_writes_a_run_and_compile_an_artifact(workplace):
+    (run,) = (workplace / "runs" / "tiny").iterdir()
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoint.safetensors", "metrics.json", "spec.yaml"]
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert len(metrics["history"]) == 2 and metrics["test_recordings"] == 359
+    assert metrics["test_accuracy"][-1] > 0.3  # ten classes: far above chance after two epochs
+    report = json.loads((workplace / "tiny.report.json").read_text())
+    assert report["resources"]["cores"] >= 2
+    assert report["fidelity"]["spike_agreement"][0] > 0.9
+    assert not [path for path in workplace.rglob("*") if "partial" in path.name]
+
+
+def test_run_in_lava_equals_reference_and_writes_predictions(workplace, decolle_hw, monkeypatch):
+    monkeypatch.chdir(workplace)
+    outcome = decolle_hw("run", "--sim", "--samples", "12", "--json", "lava.json")
+    assert outcome.code == 0, outcome.err
+    assert "12 recordings" not in outcome.err and ", 0 mismatches" in outcome.out
+    outcome = decolle_hw("run", "--sim", "--backend", "reference", "--samples", "12", "--json", "reference.json")
+    assert outcome.code == 0, outcome.err
+    lava, reference = (json.loads(Path(name).read_text()) for name in ("lava.json", "reference.json"))
+    assert lava["predictions"] == reference["predictions"] and len(lava["predictions"]) == 12
+    assert lava["compared_values"] >= 12 * (20 - 2) * 40 and lava["mismatches"] == 0
+
+
+def test_verify_counts_every_register(workplace, decolle_hw, monkeypatch):
+    monkeypatch.chdir(workplace)
+    outcome = decolle_hw("verify", "--samples", "3")
+    assert outcome.code == 0, outcome.err
+    decolle = load_artifact(Path("tiny.net")).layers[0].neuron == "decolle"
+    # cuba layer i holds its reset state until step i + 1, which is not counted
+    values = 3 * 20 * 40 * 4 if decolle else 3 * (19 * 24 + 18 * 16) * 3
+    assert f"{values:,} values compared" in outcome.out and ", 0 mismatches" in outcome.out
+
+
+def test_verify_exits_1_on_a_mismatch(workplace, decolle_hw, monkeypatch):
+    """A reference that decays differently must be caught."""
+    from decolle_hw import workflow
+    from decolle_hw.sim import reference
+
+    def wrong(program, spikes_RTI, *, record=False):
+        import dataclasses
+
+        layer = dataclasses.replace(program.layers[0], dv=program.layers[0].dv + 1)
+        return reference.run_reference(
+            dataclasses.replace(program, layers=(layer, *program.layers[1:])), spikes_RTI, record=record
+        )
+
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(workflow, "run_reference", wrong)
+    outcome = decolle_hw("verify", "--samples", "2")
+    assert outcome.code == 1 and "differ" in outcome.err
+    assert "first divergence" in outcome.out and "layer 0" in outcome.out
+
+
+def test_verify_random_networks(decolle_hw):
+    outcome = decolle_hw("verify", "--random", "2", "--seed", "3")
+    assert outcome.code == 0, outcome.err
+    assert "decolle" in outcome.out and "cuba" in outcome.out and " 0 mismatches" in outcome.out
+
+
+def test_demo_tells_the_whole_story(tmp_path, decolle_hw, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY.replace("NEURON", "decolle"))
+    outcome = decolle_hw("demo", "tiny.yaml")
+    assert outcome.code == 0, outcome.err
+    assert ", 0 mismatches" in outcome.out and "Lava CPU simulator" in outcome.out
+    picture = Path("tiny.demo.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 20_000
+
+
+def test_a_seed_repeats_itself(tmp_path, decolle_hw, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY.replace("NEURON", "decolle"))
+    for runs in ("a", "b"):
+        assert decolle_hw("train", "tiny.yaml", "--epochs", "1", "--runs", runs).code == 0
+    first, second = (next(Path(runs).rglob("checkpoint.safetensors")).read_bytes() for runs in ("a", "b"))
+    assert first == second
+
+
+def test_own_recordings_from_folder_to_lava(tmp_path, decolle_hw, monkeypatch):
+    """A folder of .bin recordings, no split given: train, compile, run on the same kind of folder."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, half in (("left", 0), ("right", 6)):
+        Path("mine", name).mkdir(parents=True)
+        for index in range(8):
+            count = 300
+            t = np.sort(rng.integers(0, 300_000, count))
+            x, y, p = rng.integers(half, half + 6, count), rng.integers(0, 12, count), rng.integers(0, 2, count)
+            data = np.stack([x, y, (p << 7) | (t >> 16), (t >> 8) & 255, t & 255], 1).astype(np.uint8)
+            Path("mine", name, f"{index}.bin").write_bytes(data.tobytes())
+    Path("tiny.yaml").write_text(TINY.replace("NEURON", "cuba"))
+    assert decolle_hw("train", "tiny.yaml", "--data", "mine", "--set", "training.num_epochs=6").code == 0
+    assert decolle_hw("compile").code == 0
+    outcome = decolle_hw("run", "--sim", "--data", "mine", "--json", "out.json")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(Path("out.json").read_text())
+    assert result["recordings"] == 16 and result["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "digitz"], ["'digitz'", "did you mean 'digits'?"]),
+        (["train", "nowhere.yaml"], ["nowhere.yaml", "does not exist"]),
+        (["train", "digits", "--set", "training.num_epoch=3"], ["training.num_epoch", "did you mean 'num_epochs'?"]),
+        (["train", "digits", "--set", "training.num_epochs=many"], ["training.num_epochs", "'many'"]),
+        (["train", "digits", "--set", "training.num_epochs"], ["key=value"]),
+        (["train", "digits", "--set", "training.burnin_steps=60"], ["burnin_steps 60", "chunk_size_train 60"]),
+        (["train", "digits", "--set", "dataset.name=digit"], ["dataset.name", "'digit'", "digits"]),
+        (["train", "nmnist"], ["dataset.path", "--data"]),
+        (["train", "nmnist", "--data", "missing"], ["missing", "does not exist"]),
+        (["train", "nmnist", "--data", "empty"], ["empty"]),
+        (["compile"], ["runs", "decolle-hw train"]),
+        (["compile", "--target", "loihi3"], ["'loihi3'", "did you mean 'loihi2'?"]),
+        (["compile", "nowhere"], ["nowhere", "not a training run"]),
+        (["run", "--sim"], ["no compiled network", "decolle-hw compile"]),
+        (["run"], ["--sim"]),
+        (["run", "--hw"], ["--hw", "Intel"]),
+        (["run", "--sim", "missing.net"], ["missing.net", "does not exist"]),
+        (["run", "--sim", "notes.net"], ["notes.net", "not a decolle-hw artifact"]),
+        (["verify", "other.net"], ["other.net", "group 'decolle_hw' is missing"]),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, decolle_hw, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("notes.net").write_text("not HDF5")
+    with h5py.File("other.net", "w") as file:
+        file["layer/0/type"] = np.bytes_("dense")
+    if arguments == ["run", "--sim"]:
+        Path("notes.net").unlink()
+        Path("other.net").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    fails(decolle_hw(*arguments), *words)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: x\nnetwork: {Mhid: [8]}\ncolour: red\n", ["mine.yaml", "'colour'"]),
+        ("name: x\nnetwork: {Mhid: [8], alfa: 0.9}\n", ["network.alfa", "did you mean 'alpha'?"]),
+        ("name: x\nnetwork: {Mhid: [8], alpha: 1.5}\n", ["network.alpha", "1.5"]),
+        ("name: x\nnetwork: {Mhid: ['8']}\n", ["network.Mhid", "'8'"]),
+        ("name: x\nnetwork: {Mhid: []}\n", ["network.Mhid"]),
+        ("name: x\n", ["network", "missing"]),
+        ("name: ../x\nnetwork: {Mhid: [8]}\n", ["name", "../x"]),
+        ("- a\n- b\n", ["mine.yaml", "mapping"]),
+        ("name: [unclosed\n", ["mine.yaml", "not YAML"]),
+    ],
+)
+def test_wrong_yaml_is_one_clear_line(tmp_path, decolle_hw, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(text)
+    fails(decolle_hw("train", "mine.yaml"), *words)
+    assert not Path("runs").exists()
+
+
+def test_cuda_where_there_is_none(decolle_hw, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    fails(decolle_hw("train", "--device", "cuda"), "--device cuda", "--device cpu")
+
+
+def test_nothing_can_be_written(decolle_hw, tmp_path, monkeypatch):
+    """A file where the runs folder should be: as good as no permission, and it holds for root too."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs").write_text("in the way")
+    Path("tiny.yaml").write_text(TINY.replace("NEURON", "decolle"))
+    fails(decolle_hw("train", "tiny.yaml"), "runs", "cannot be written")
+    assert Path("runs").read_text() == "in the way"
+
+
+def test_help_needs_neither_torch_nor_lava():
+    """Import the command line with both made unimportable."""
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['lava'] = None; sys.argv = ['decolle-hw', 'COMMAND', '--help'];"
+        "from decolle_hw.cli import main; main()"
+    )
+    for command in ("train", "compile", "run", "verify", "demo"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("COMMAND", command)],
+            capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert done.returncode == 0 and "Usage:" in done.stdout, done.stderr

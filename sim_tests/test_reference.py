@@ -1,0 +1,183 @@
+"""The compiled kernels against the same equations in unbounded Python integers, one value at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from decolle_hw.compiler.program import DenseLayer, NeuronKind, Program, first_step
+from decolle_hw.sim.random_program import random_program, random_spikes
+from decolle_hw.sim.reference import run_reference
+from decolle_hw.sim.trace import Trace, decide, readouts
+
+NEURONS: tuple[NeuronKind, ...] = ("cuba", "decolle")
+LIMIT = 2**23
+Seen = Counter[str]
+
+
+def in_32_bits(value: int) -> int:
+    return (value + 2**31) % 2**32 - 2**31
+
+
+def decayed(value: int, parts: int) -> int:
+    kept = abs(value) * (4096 - parts) // 4096
+    return kept if value >= 0 else -kept
+
+
+def clipped(value: int, seen: Seen, name: str) -> int:
+    result = max(1 - LIMIT, min(LIMIT - 1, value))
+    seen[f"{name} saturates"] += result != value
+    return result
+
+
+def slow_layer(layer: DenseLayer, spikes_TI: np.ndarray, first: int, seen: Seen) -> dict[str, np.ndarray]:
+    """One recording through one layer, from the docstring of `DenseLayer`. `seen` counts what went out of range."""
+    steps, n = len(spikes_TI), layer.num_neurons
+    weight, vth, bias = layer.weight.tolist(), layer.vth.tolist(), layer.bias_mant.tolist()
+    u, v, r, spike = [0] * n, [0] * n, [0] * n, [0] * n
+    rows: dict[str, list[list[int]]] = {name: [[0] * n] * first for name in ("u", "v", "r", "spikes")}
+    for t in range(first, steps):
+        active = np.flatnonzero(spikes_TI[t - 1]).tolist() if t else []
+        for i in range(n):
+            total = sum(weight[i][j] for j in active)
+            e = layer.weight_exp
+            shifted = in_32_bits(total * 2**e if e > 0 else total // 2**-e)
+            synaptic = in_32_bits(shifted * 64)
+            seen["synaptic input overflows"] += synaptic != shifted * 64
+            u[i] = in_32_bits(decayed(u[i], layer.du + 1) + synaptic)
+            seen["u wraps"] += not -LIMIT < u[i] <= LIMIT
+            u[i] += -2 * LIMIT if u[i] > LIMIT else 2 * LIMIT if u[i] <= -LIMIT else 0
+            seen["u stays beyond 24 bits"] += not -LIMIT < u[i] <= LIMIT
+            v[i] = decayed(v[i], layer.dv) + u[i]
+            if layer.neuron == "cuba":
+                v[i] += bias[i] * 2**layer.bias_exp
+            v[i] = clipped(in_32_bits(v[i]), seen, "v")
+            r[i] = clipped(decayed(r[i], layer.dr) - layer.rho * spike[i], seen, "r")
+            spike[i] = int(v[i] + r[i] > vth[i] * 64)
+            if layer.neuron == "cuba" and spike[i]:
+                v[i] = 0
+        for name, values in (("u", u), ("v", v), ("r", r), ("spikes", spike)):
+            rows[name].append(list(values))
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+def assert_equals_slow(program: Program, spikes_RTI: np.ndarray, trace: Trace, seen: Seen) -> None:
+    for recording, spikes_TI in enumerate(spikes_RTI):
+        for index, layer in enumerate(program.layers):
+            slow = slow_layer(layer, spikes_TI, first_step(layer, index), seen)
+            fast = trace.layers[index]
+            np.testing.assert_array_equal(fast.spikes[recording], slow["spikes"])
+            for name, values in fast.registers.items():
+                np.testing.assert_array_equal(values[recording], slow[name], err_msg=f"layer {index} {name}")
+            spikes_TI = slow["spikes"]
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_random_networks_equal_plain_integers(neuron: NeuronKind) -> None:
+    seen: Seen = Counter()
+    for seed in range(40):
+        rng = np.random.default_rng([seed, 1])
+        program = random_program(rng, neuron, sizes=(int(rng.integers(1, 20)), 9, 7, 5), steps=14)
+        spikes_RTI = random_spikes(rng, program)
+        assert_equals_slow(program, spikes_RTI, run_reference(program, spikes_RTI, record=True), seen)
+    # 1100 inputs always on, at full weight and exponent: 1100 * 254 << 13 exceeds 31 bits.
+    for kind in ("largest", "ends"):
+        rng = np.random.default_rng(2)
+        program = random_program(rng, neuron, sizes=(1100, 3, 4), steps=8, weight_kind=kind, weight_exp=7)
+        spikes_RTI = random_spikes(rng, program)
+        assert_equals_slow(program, spikes_RTI, run_reference(program, spikes_RTI, record=True), seen)
+    # The networks must have reached what they were drawn for.
+    for event in ("u wraps", "v saturates", "synaptic input overflows", "u stays beyond 24 bits"):
+        assert seen[event] > 0, event
+    assert (seen["r saturates"] > 0) == (neuron == "decolle")
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_most_random_layers_are_alive(neuron: NeuronKind) -> None:
+    rates = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        program = random_program(rng, neuron)
+        rates.append(run_reference(program, random_spikes(rng, program)).firing_rates())
+    alive = (np.array(rates) > 0.002) & (np.array(rates) < 0.998)
+    assert alive.mean(0).min() > 0.7, alive.mean(0)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_recordings_are_independent(neuron: NeuronKind) -> None:
+    rng = np.random.default_rng(3)
+    program = random_program(rng, neuron)
+    spikes_RTI = random_spikes(rng, program, 7)
+    together = run_reference(program, spikes_RTI, record=True)
+    parts = [run_reference(program, spikes_RTI[k : k + 1], record=True) for k in range(7)]
+    for whole in (Trace.join(parts), Trace.join([together.take(0, 3), together.take(3, 7)])):
+        for one, other in zip(together.layers, whole.layers, strict=True):
+            np.testing.assert_array_equal(one.spikes, other.spikes)
+            for name, values in one.registers.items():
+                np.testing.assert_array_equal(values, other.registers[name])
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_recording_registers_changes_no_spike(neuron: NeuronKind) -> None:
+    rng = np.random.default_rng(4)
+    program = random_program(rng, neuron)
+    spikes_RTI = random_spikes(rng, program)
+    with_registers, without = (run_reference(program, spikes_RTI, record=record) for record in (True, False))
+    for one, other in zip(with_registers.layers, without.layers, strict=True):
+        np.testing.assert_array_equal(one.spikes, other.spikes)
+        assert not other.registers
+        assert [*one.registers] == (["u", "v", "r"] if neuron == "decolle" else ["u", "v"])
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_layouts_and_types_of_the_input(neuron: NeuronKind) -> None:
+    """A strided view, booleans and a width that is no multiple of the kernel's word."""
+    rng = np.random.default_rng(5)
+    program = random_program(rng, neuron, sizes=(13, 11, 5))
+    spikes_RTI = random_spikes(rng, program)
+    plain = run_reference(program, spikes_RTI).layers[-1].spikes
+    strided = np.repeat(spikes_RTI, 2, axis=2)[:, :, ::2]
+    for same in (strided, spikes_RTI.astype(bool), spikes_RTI.astype(np.int64), np.asfortranarray(spikes_RTI)):
+        np.testing.assert_array_equal(run_reference(program, same).layers[-1].spikes, plain)
+
+
+def test_first_step() -> None:
+    """A cuba layer starts at step index + 1, however large its bias; a decolle layer at step 0."""
+    rng = np.random.default_rng(6)
+    cuba = random_program(rng, "cuba", sizes=(5, 4, 4, 4))
+    biased = tuple(
+        replace(layer, bias_mant=np.full(4, 4095, np.int32), bias_exp=7, vth=np.zeros(4, np.int32), weight_exp=-8)
+        for layer in cuba.layers
+    )
+    spikes_RTI = np.zeros((2, 25, 5), np.uint8)
+    trace = run_reference(replace(cuba, layers=biased), spikes_RTI)
+    for index, layer in enumerate(trace.layers):
+        started = np.arange(25) >= index + 1
+        np.testing.assert_array_equal(layer.spikes, np.broadcast_to(started[None, :, None], (2, 25, 4)))
+    decolle = random_program(rng, "decolle", sizes=(5, 4))
+    always = tuple(replace(layer, vth=np.full(4, -1, np.int32), rho=0) for layer in decolle.layers)
+    assert run_reference(replace(decolle, layers=always), spikes_RTI).layers[0].spikes[:, 0].all()
+
+
+def test_readouts_count_after_burn_in_and_the_lowest_index_wins_a_tie() -> None:
+    program = random_program(np.random.default_rng(7), "cuba", sizes=(5, 4), steps=10)
+    readout = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 5, 0]], np.int32)
+    layer = replace(program.layers[0], readout_weight=readout, readout_bias=np.array([2, 2, -1], np.int32))
+    program = replace(program, layers=(layer,), burnin_steps=4)
+    spikes = np.zeros((1, 10, 4), np.uint8)
+    spikes[0, :4, 2] = 1  # before the burn-in ends: do not count
+    spikes[0, 4:, :2] = 1
+    trace = Trace((replace(run_reference(program, np.zeros((1, 10, 5), np.uint8)).layers[0], spikes=spikes),))
+    assert readouts(program, trace).tolist() == [[6 + 12, 6 + 12, -6]]
+    assert decide(program, trace).tolist() == [0]
+
+
+def test_wrong_input_is_refused() -> None:
+    program = random_program(np.random.default_rng(8), "cuba")
+    with pytest.raises(ValueError, match="60 inputs, got spikes for 59"):
+        run_reference(program, np.zeros((1, 25, 59), np.uint8))
+    with pytest.raises(ValueError, match=r"0 or 1, got 0\.\.2"):
+        run_reference(program, np.eye(60, dtype=np.uint8)[None] * 2)
