@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from decolle_hw import __version__
-from decolle_hw.errors import CheckFailed, DecolleHwError
+from decolle_hw.errors import CheckError, DecolleHwError
 
 INTERRUPTED = 130  # what shells report after SIGINT
 
@@ -21,10 +21,17 @@ _runs = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of training runs."
 )
 _data = click.option(
-    "--data", "dataset", type=str, help="Folder of recordings: FOLDER/<class>/<recording>.bin, or with train/ and test/."
+    "--data",
+    "dataset",
+    type=str,
+    help="Folder of recordings: FOLDER/<class>/<recording>.bin, or with train/ and test/.",
 )
 _set = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the YAML, e.g. training.num_epochs=5."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the YAML, e.g. training.num_epochs=5.",
 )
 
 
@@ -100,7 +107,9 @@ def compile_(run: Path | None, target: str, output: Path | None, dataset: str | 
 @click.option("--backend", type=click.Choice(["lava", "reference"]), default="lava", show_default=True)
 @click.option("--samples", type=click.IntRange(min=1), help="Recordings to run; default: 100 in Lava, else all.")
 @_data
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the result, recording by recording.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the result, recording by recording."
+)
 def run(
     artifact: Path | None, sim: bool, hw: bool, backend: Any, samples: int | None, dataset: str | None,
     json_path: Path | None,
@@ -121,12 +130,14 @@ def run(
         write_json(executed.to_json(), json_path)
         console.print(f"wrote {json_path}", highlight=False, soft_wrap=True)
     if executed.comparison is not None and not executed.comparison.equal:
-        raise CheckFailed("Lava and the integer reference differ; run `decolle-hw verify` for the registers")
+        raise CheckError("Lava and the integer reference differ; run `decolle-hw verify` for the registers")
 
 
 @cli.command()
 @click.argument("artifact", required=False, type=click.Path(path_type=Path))
-@click.option("--samples", type=click.IntRange(min=1), default=20, show_default=True, help="Test recordings to compare.")
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=20, show_default=True, help="Test recordings to compare."
+)
 @_data
 @click.option("--random", "networks", type=click.IntRange(min=1), help="Instead: compare so many random networks.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --random.")
@@ -148,14 +159,16 @@ def verify(artifact: Path | None, samples: int, dataset: str | None, networks: i
         print_comparison(comparison, console)
         equal = comparison.equal
     if not equal:
-        raise CheckFailed("Lava and the integer reference differ")
+        raise CheckError("Lava and the integer reference differ")
 
 
 @cli.command()
 @click.argument("model", default="digits")
 @_set
 @_runs
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder for artifact and picture.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder for artifact and picture."
+)
 def demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path) -> None:
     """Learn, compile, run in Lava and compare every register, then draw it; MODEL as in train."""
     from decolle_hw.demo import run_demo

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from decolle_hw import report
-from decolle_hw.errors import CheckFailed
+from decolle_hw.errors import CheckError
 from decolle_hw.fidelity import Fidelity, float_against_integer
 from decolle_hw.figures import draw_decision
 from decolle_hw.progress import percent
@@ -34,12 +34,10 @@ class DemoResult:
     picture: Path
 
 
-def run_demo(
-    model: str, overrides: tuple[str, ...], runs: Path, output: Path, console: Console
-) -> DemoResult:
+def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, console: Console) -> DemoResult:
     """Train, compile, run 100 test recordings in Lava, compare every register, draw one recording.
 
-    Raises `CheckFailed` if Lava and the integer reference differ anywhere.
+    Raises `CheckError` if Lava and the integer reference differ anywhere.
     """
     console.rule("1  learn (float, DECOLLE)")
     run = train_model(load_model_spec(model, overrides), runs, "auto", console)
@@ -67,7 +65,7 @@ def run_demo(
     result = DemoResult(fidelity, int((decisions == recordings.labels).sum()), comparison, picture)
     _print_chain(result, console)
     if not comparison.equal:
-        raise CheckFailed(f"Lava and the integer reference differ: {comparison.first}")
+        raise CheckError(f"Lava and the integer reference differ: {comparison.first}")
     return result
 
 

@@ -1,6 +1,6 @@
 """Errors that a user can mend: one line that names file, field, value, limit and remedy.
 
-`UsageError` ends a command with exit code 2 (what was asked for cannot be done as given), `CheckFailed` with
+`UsageError` ends a command with exit code 2 (what was asked for cannot be done as given), `CheckError` with
 exit code 1 (a check was run and did not hold). Anything else that escapes is a defect of ours.
 """
 
@@ -38,7 +38,7 @@ class CompileError(UsageError):
     """A network that the target cannot represent."""
 
 
-class CheckFailed(DecolleHwError):
+class CheckError(DecolleHwError):
     """A verification ran to its end and found a difference. Exit code 1."""
 
 

@@ -66,11 +66,10 @@ def draw_decision(
 
 def _events(axes: Axes, program: Program, spikes_TI: np.ndarray, name: str) -> None:
     polarities, height, width = program.input_shape
-    off_HW, on_HW = spikes_TI.sum(0, dtype=np.int64).reshape(polarities, height, width)
-    difference_HW = on_HW - off_HW
-    reach = max(1, np.abs(difference_HW).max())
-    axes.imshow(difference_HW, cmap="PuOr_r", vmin=-reach, vmax=reach)
-    axes.set_title(f"events, ON minus OFF (class {name[:SHORT_WORD]})", fontsize=10)
+    # Sums, not differences: a saccade that returns to its start takes back every polarity it gave.
+    counts_HW = spikes_TI.sum(0, dtype=np.int64).reshape(polarities, height, width).sum(0)
+    axes.imshow(counts_HW, cmap="magma")
+    axes.set_title(f"what the camera saw, events per pixel (class {name[:SHORT_WORD]})", fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
 

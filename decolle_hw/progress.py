@@ -70,9 +70,7 @@ class TrainingProgress:
     def batch(self, epoch: int, done: int, total: int) -> None:
         if self.console.is_terminal:
             self.bars.update(self.whole, description="training", completed=epoch, total=self.epochs)
-            self.bars.update(
-                self.part, description=f"epoch {epoch + 1}", completed=done, total=total, visible=True
-            )
+            self.bars.update(self.part, description=f"epoch {epoch + 1}", completed=done, total=total, visible=True)
 
     def epoch(self, record: EpochRecord) -> None:
         accuracy = "  ".join(percent(share) for share in record.test_accuracy)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from decolle_hw.errors import SpecError
 from decolle_hw.library import find_yaml
-from decolle_hw.yamlfile import describe, read_yaml
+from decolle_hw.yamlfile import describe, parse_yaml, read_yaml
 
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -137,7 +137,7 @@ def model_spec_to_yaml(spec: ModelSpec) -> str:
 
 def model_spec_from_yaml(text: str, where: str) -> ModelSpec:
     """The inverse of `model_spec_to_yaml`; `where` names the origin of the text in errors."""
-    return parse_model_spec(yaml.safe_load(text), where)
+    return parse_model_spec(parse_yaml(text), where)
 
 
 def parse_model_spec(values: Any, where: str) -> ModelSpec:
@@ -158,6 +158,6 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise SpecError(f"--set {override!r}: {parent!r} is a value, not a section")
     try:
-        values[last] = yaml.safe_load(text)
+        values[last] = parse_yaml(text)
     except yaml.YAMLError:
         raise SpecError(f"--set {override!r}: {text!r} is not a YAML value") from None

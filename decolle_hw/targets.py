@@ -59,9 +59,7 @@ class Target(_Section):
     bias_mant_bits: Limit[PositiveInt] = Field(description="width of the bias mantissa, signed")
     bias_exp_bits: Limit[PositiveInt] = Field(description="width of the bias exponent, unsigned")
     max_delay: Limit[Annotated[int, Field(ge=0)]] = Field(description="longest synaptic delay in time steps")
-    graded_payload_bits: Limit[Annotated[int, Field(ge=0)]] = Field(
-        description="spike payload; 0: binary spikes"
-    )
+    graded_payload_bits: Limit[Annotated[int, Field(ge=0)]] = Field(description="spike payload; 0: binary spikes")
     shared_weights: Limit[bool] = Field(description="a convolution kernel is stored once per core")
     neuron_models: Limit[NeuronModels] = Field(description="neurons that it can run")
     boards: Limit[Boards] = Field(description="systems that were built, and their chips")

@@ -155,9 +155,7 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 def reference_run(program: Program, recordings: data.BinnedRecordings) -> Trace:
     """Spikes of all recordings in the integer reference, batch by batch."""
-    parts = [
-        run_reference(program, to_batch_first(recordings.dense(which))) for which in batches(len(recordings))
-    ]
+    parts = [run_reference(program, to_batch_first(recordings.dense(which))) for which in batches(len(recordings))]
     return Trace.join(parts)
 
 
@@ -224,10 +222,7 @@ def require_simulator(sim: bool, hw: bool) -> None:
 
         missing = importlib.util.find_spec("lava.lib.loihi") if importlib.util.find_spec("lava") else None
         if missing is None:
-            raise UsageError(
-                "--hw: Intel's closed Lava extension for Loihi (lava-loihi) is not installed; use --sim"
-            )
+            raise UsageError("--hw: Intel's closed Lava extension for Loihi (lava-loihi) is not installed; use --sim")
         raise UsageError("--hw: running on silicon is not part of this version; use --sim")
     if not sim:
         raise UsageError("say where to run: --sim runs in the Lava CPU simulator")
-

@@ -6,19 +6,34 @@ Shared by everything that is described in YAML: networks (`spec`) and deployment
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from decolle_hw.errors import SpecError
+from decolle_hw.errors import SpecError, nearest
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e-3 is a number: YAML 1.1, and so PyYAML, would read it as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value behind a YAML text; raises `yaml.YAMLError`."""
+    return yaml.load(text, _Loader)  # a SafeLoader: builds plain values only
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a mapping; raises `SpecError` with the line where it cannot be read."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -41,6 +56,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
             findings.append(f"unknown key {field!r}; {remedy}")
         elif item["type"] == "value_error":
             findings.append(f"{field + ': ' if field else ''}{item['ctx']['error']}")
+        elif item["type"] == "literal_error":
+            known = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+            findings.append(f"{field}: unknown value {item['input']!r}; {nearest(str(item['input']), known)}")
         elif item["type"] == "missing":
             findings.append(f"{field}: is missing")
         else:

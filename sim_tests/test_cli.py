@@ -176,7 +176,7 @@ def test_own_recordings_from_folder_to_lava(tmp_path, decolle_hw, monkeypatch):
         (["train", "digits", "--set", "training.num_epochs=many"], ["training.num_epochs", "'many'"]),
         (["train", "digits", "--set", "training.num_epochs"], ["key=value"]),
         (["train", "digits", "--set", "training.burnin_steps=60"], ["burnin_steps 60", "chunk_size_train 60"]),
-        (["train", "digits", "--set", "dataset.name=digit"], ["dataset.name", "'digit'", "digits"]),
+        (["train", "digits", "--set", "dataset.name=digit"], ["dataset.name", "'digit'", "did you mean 'digits'?"]),
         (["train", "nmnist"], ["dataset.path", "--data"]),
         (["train", "nmnist", "--data", "missing"], ["missing", "does not exist"]),
         (["train", "nmnist", "--data", "empty"], ["empty"]),

@@ -38,7 +38,7 @@ def test_equal_traces_and_the_count_of_values() -> None:
     result = compare(program, trace, trace)
     values = 3 * 12 * (8 + 6)
     assert result.equal and result.first is None
-    assert result.per_quantity == {name: (values, 0) for name in ("u", "v", "r", "spikes")}
+    assert result.per_quantity == dict.fromkeys(("u", "v", "r", "spikes"), (values, 0))
     assert (result.compared, result.mismatches) == (4 * values, 0)
 
 

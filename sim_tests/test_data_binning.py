@@ -91,9 +91,7 @@ def test_empty_recordings_give_empty_frames():
 
 def test_take_and_dense_follow_the_order_given():
     rng = np.random.default_rng(0)
-    recordings = [
-        make_events([tuple(rng.integers(0, (600, W, H, 2))) for _ in range(n)]) for n in (5, 0, 30, 12)
-    ]
+    recordings = [make_events([tuple(rng.integers(0, (600, W, H, 2))) for _ in range(n)]) for n in (5, 0, 30, 12)]
     data = binned(recordings)
     which = [3, 0, 3, 1]
     chosen = data.take(which)

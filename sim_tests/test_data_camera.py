@@ -48,9 +48,7 @@ def test_a_recording_depends_on_seed_and_identity_only(monkeypatch):
 
 def test_another_seed_or_identity_is_another_recording():
     (image,) = random_images(1)
-    base, seed, identity = (
-        next(record(image[None], [k], Camera(16, 16, seed=s))) for k, s in ((0, 0), (0, 1), (1, 0))
-    )
+    base, seed, identity = (next(record(image[None], [k], Camera(16, 16, seed=s))) for k, s in ((0, 0), (0, 1), (1, 0)))
     assert not np.array_equal(base, seed)
     assert not np.array_equal(base, identity)
 
@@ -72,9 +70,7 @@ def test_on_and_off_events_add_up_to_the_change_of_light(threshold):
     size = scene.size_on_sensor(14, 11, camera.amplitude, camera.jitter)
     canvas = scene.draw(images, np.zeros((3, 2)), (14, 11), camera.amplitude, size)
     table = camera_module.log_table()
-    frames = np.array(
-        [table[scene.look(canvas, at, (14, 11))] for at in camera_module.path(camera)], np.int64
-    )
+    frames = np.array([table[scene.look(canvas, at, (14, 11))] for at in camera_module.path(camera)], np.int64)
     contrast = round(threshold * (1 << camera_module.LOG_BITS))
     for b, events in enumerate(record_list(images, range(3), camera)):
         reference = frames[0, :, :, b].copy()

@@ -64,9 +64,7 @@ def test_any_sensor_from_ten_pixels_on(shape):
 
 @pytest.mark.parametrize("shape", [[2, 9, 16], [2, 16, 9]])
 def test_too_small_a_sensor_is_refused(shape):
-    with pytest.raises(
-        SpecError, match=r"dataset.input_shape .*at least 10x10 pixels; set it to \[2, 16, 16\]"
-    ):
+    with pytest.raises(SpecError, match=r"dataset.input_shape .*at least 10x10 pixels; set it to \[2, 16, 16\]"):
         load_split(DatasetSpec(input_shape=shape), "test")
 
 

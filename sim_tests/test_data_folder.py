@@ -49,9 +49,7 @@ def test_nmnist_has_its_recordings_and_classes():
     assert train.names[0] == "0/00002.bin"
     assert np.bincount(test.labels).min() > 0
     assert 0.003 < train.density < 0.01
-    assert all(
-        name.split("/")[0] == str(label) for name, label in zip(train.names, train.labels, strict=True)
-    )
+    assert all(name.split("/")[0] == str(label) for name, label in zip(train.names, train.labels, strict=True))
 
 
 @needs_nmnist
@@ -143,13 +141,11 @@ def test_unknown_class_in_the_test_folder(tmp_path):
     make_folder(tmp_path / "test", {"a": 1, "z": 1})
     with pytest.raises(DataError) as error:
         folder.split_of(folder_spec(tmp_path))
-    assert_one_line(
-        error, tmp_path / "test" / "z", "unknown to the training recordings", "known: a", "remove"
-    )
+    assert_one_line(error, tmp_path / "test" / "z", "unknown to the training recordings", "known: a", "remove")
 
 
 def test_missing_path_in_the_description():
-    with pytest.raises(SpecError, match=r"dataset\.path: is missing.*set it to a folder"):
+    with pytest.raises(SpecError, match=r"dataset\.path: is missing.*give --data FOLDER"):
         load_split(DatasetSpec(name="folder"), "train")
 
 
@@ -220,9 +216,7 @@ def one_recording_per_class(root):
 )
 def test_unusable_folders_are_named_with_a_remedy(tmp_path, make):
     path, remedy = make(tmp_path)
-    asked = (
-        tmp_path if path.is_relative_to(tmp_path) and make not in (missing_folder, path_is_a_file) else path
-    )
+    asked = tmp_path if path.is_relative_to(tmp_path) and make not in (missing_folder, path_is_a_file) else path
     with pytest.raises(DataError) as error:
         load_split(folder_spec(asked), "train")
     assert_one_line(error, path, remedy)
@@ -254,9 +248,7 @@ def a_broken_link(file):
     return "cannot be read: No such file", "mend its permissions or remove it"
 
 
-@pytest.mark.parametrize(
-    "damage", [truncated, without_bytes, overflow_marks_only, from_a_wider_sensor, a_broken_link]
-)
+@pytest.mark.parametrize("damage", [truncated, without_bytes, overflow_marks_only, from_a_wider_sensor, a_broken_link])
 def test_unusable_recordings_are_named_with_a_remedy(tmp_path, damage):
     make_folder(tmp_path, {"a": 2, "b": 2})
     file = tmp_path / "b" / "1.bin"
@@ -276,9 +268,7 @@ def test_unreadable_recording_and_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "read_mnist_file", refuse)
     with pytest.raises(DataError) as error:
         load_folder(tmp_path, folder_spec(tmp_path))
-    assert_one_line(
-        error, tmp_path / "a" / "0.bin", "cannot be read: Permission denied", "mend its permissions"
-    )
+    assert_one_line(error, tmp_path / "a" / "0.bin", "cannot be read: Permission denied", "mend its permissions")
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(DataError) as error:
         load_folder(tmp_path, folder_spec(tmp_path))
@@ -288,7 +278,5 @@ def test_unreadable_recording_and_folder(tmp_path, monkeypatch):
 @needs_nmnist
 def test_too_small_a_sensor_for_nmnist(tmp_path):
     shutil.copytree(NMNIST / "test" / "0", tmp_path / "0")
-    with pytest.raises(
-        DataError, match=r"outside of the sensor of 16x16 .*set dataset.input_shape to at least"
-    ):
+    with pytest.raises(DataError, match=r"outside of the sensor of 16x16 .*set dataset.input_shape to at least"):
         load_folder(tmp_path, folder_spec(tmp_path, input_shape=[2, 16, 16]))

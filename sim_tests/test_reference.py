@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from decolle_hw.compiler.program import DenseLayer, NeuronKind, Program, first_step
+from decolle_hw.errors import CompileError
 from decolle_hw.sim.random_program import random_program, random_spikes
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace, decide, readouts
@@ -177,7 +180,36 @@ def test_readouts_count_after_burn_in_and_the_lowest_index_wins_a_tie() -> None:
 
 def test_wrong_input_is_refused() -> None:
     program = random_program(np.random.default_rng(8), "cuba")
-    with pytest.raises(ValueError, match="60 inputs, got spikes for 59"):
+    with pytest.raises(ValueError, match=r"\(R, T, 60\) spikes, got \(1, 25, 59\)"):
         run_reference(program, np.zeros((1, 25, 59), np.uint8))
     with pytest.raises(ValueError, match=r"0 or 1, got 0\.\.2"):
         run_reference(program, np.eye(60, dtype=np.uint8)[None] * 2)
+    with pytest.raises(ValueError, match="3 steps are too short for 3 layers"):
+        run_reference(program, np.zeros((1, 3, 60), np.uint8))
+
+
+WRONG: list[tuple[NeuronKind, dict[str, Any], str]] = [
+    ("cuba", {"weight": np.zeros((0, 5), np.int32)}, "weight: expected two dimensions"),
+    ("cuba", {"weight": np.full((4, 5), 256, np.int32)}, "weight: expected -256..254"),
+    ("cuba", {"weight": np.full((4, 5), 3, np.int32)}, "weight: expected even"),
+    ("cuba", {"weight_exp": 8}, "weight_exp: expected -8..7"),
+    ("cuba", {"du": 4096}, "du: expected 0..4095"),
+    ("cuba", {"dv": -1}, "dv: expected 0..4096"),
+    ("decolle", {"dr": 4097}, "dr: expected 0..4096"),
+    ("decolle", {"rho": 2**23}, "rho: expected"),
+    ("decolle", {"vth": np.full(4, 2**17, np.int32)}, "vth: expected 4 values of 17 bit"),
+    ("cuba", {"vth": np.arange(4, dtype=np.int32)}, "vth: expected one unsigned value"),
+    ("cuba", {"vth": np.full(4, -1, np.int32)}, "vth: expected one unsigned value"),
+    ("cuba", {"bias_mant": np.full(4, 4096, np.int32)}, "bias_mant: expected 4 values of 13 bit"),
+    ("decolle", {"bias_mant": np.ones(4, np.int32)}, "bias_mant: expected zero for decolle"),
+    ("cuba", {"bias_exp": 8}, "bias_exp: expected 0..7"),
+    ("cuba", {"readout_weight": np.full((3, 4), 128, np.int32)}, "readout_weight: expected"),
+    ("cuba", {"readout_bias": np.zeros(2, np.int32)}, "readout_bias: expected"),
+]
+
+
+@pytest.mark.parametrize(("neuron", "changes", "message"), WRONG)
+def test_registers_that_do_not_exist_are_refused(neuron: NeuronKind, changes: dict[str, Any], message: str) -> None:
+    layer = random_program(np.random.default_rng(9), neuron, sizes=(5, 4)).layers[0]
+    with pytest.raises(CompileError, match=re.escape(message)):
+        replace(layer, **changes)

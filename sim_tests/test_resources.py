@@ -44,9 +44,7 @@ def program(*layers: DenseLayer) -> Program:
 
 def with_limits(target: Target, **values: Any) -> Target:
     """`target` with some limits replaced."""
-    update = {
-        name: Limit(value=value, source="a test", confidence="assumed") for name, value in values.items()
-    }
+    update = {name: Limit(value=value, source="a test", confidence="assumed") for name, value in values.items()}
     return target.model_copy(update=update)
 
 
@@ -164,9 +162,7 @@ def test_the_search_for_cores_equals_plain_loops(seed: int) -> None:
 
 
 def test_chips_and_boards() -> None:
-    target = with_limits(
-        LOIHI2, usable_cores=2, neurons_per_core=4, boards={"Big": 8, "Small": 1, "Middle": 3}
-    )
+    target = with_limits(LOIHI2, usable_cores=2, neurons_per_core=4, boards={"Big": 8, "Small": 1, "Middle": 3})
     report = resource_table(program(layer(20, 3)), target)  # 5 cores on chips of 2
     assert (report.cores, report.chips, report.board) == (5, 3, "Middle")
     assert report.chips_for == {"cores": 3, "neurons": 1, "synapses": 1}
@@ -255,9 +251,7 @@ BROKEN: list[tuple[str, Target, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("target", "changes", "message"), [case[1:] for case in BROKEN], ids=[c[0] for c in BROKEN]
-)
+@pytest.mark.parametrize(("target", "changes", "message"), [case[1:] for case in BROKEN], ids=[c[0] for c in BROKEN])
 def test_each_rule_fires_alone(target: Target, changes: dict[str, Any], message: str) -> None:
     broken = program(layer(6, 3, **changes))
     found = violations(broken, target)
@@ -280,9 +274,7 @@ def test_fan_in_of_one_neuron() -> None:
 def test_out_axons_of_one_neuron() -> None:
     target = with_limits(LOIHI2, neurons_per_core=1, out_axons=3)
     (found,) = violations(program(layer(2, 3), layer(4, 2)), target)
-    assert str(found) == (
-        "layer 0: out-axons 4, allowed: at most 3 per core (reduce the units of the next layer)"
-    )
+    assert str(found) == ("layer 0: out-axons 4, allowed: at most 3 per core (reduce the units of the next layer)")
 
 
 def test_all_violations_are_reported_in_one_line() -> None:

@@ -1,8 +1,9 @@
 """The artifact NAME.net: one HDF5 file that lava-dl's netx reads, with everything netx has no word for beside it.
 
-``/layer/<i>`` follows lava-dl's netx convention, so that ``lava.lib.dl.netx.hdf5.Network(NAME.net)`` loads a cuba
-network as it is (layer 0 is the input). ``/decolle_hw`` holds the exact program: one attribute per scalar and one
-dataset per array of `DenseLayer`, the description, and a SHA-256 over all of it, so that damage is found.
+``/layer/<i>`` follows lava-dl's netx convention: see `decolle_hw.compiler.netx`. ``/decolle_hw`` holds the exact
+program: one attribute per scalar and one dataset per array of `DenseLayer`, the description, and a SHA-256 over all
+of it. HDF5 checks its own structure with checksums (file format 1.10), so damage is found wherever it is. Text is of
+fixed length, as HDF5 keeps the other kind in a heap without checksum, where one flipped bit makes it read for ever.
 """
 
 # N neurons, I inputs, C classes
@@ -19,32 +20,42 @@ import h5py
 import numpy as np
 
 from decolle_hw.atomic import new_file
+from decolle_hw.compiler.netx import netx_entries
 from decolle_hw.compiler.program import DenseLayer, Program
 from decolle_hw.errors import ArtifactError, CompileError
 
 FORMAT_VERSION = 1
 GROUP = "decolle_hw"
+# The oldest format with checksums over the structure: a flipped bit cannot turn into a huge or another array.
+LIBVER = ("v110", "v110")
 _ARRAYS = ("weight", "vth", "bias_mant", "readout_weight", "readout_bias")
-_SCALARS = tuple(f.name for f in dataclasses.fields(DenseLayer) if f.name not in _ARRAYS)
+_INTEGERS = tuple(f.name for f in dataclasses.fields(DenseLayer) if f.name not in ("neuron", *_ARRAYS))
 # Everything of Program but its layers, as one JSON text.
 _HEADER = tuple(f.name for f in dataclasses.fields(Program) if f.name != "layers")
+# What h5py raises for a damaged file, depending on where the damage is.
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError)
 
 
 def save_artifact(program: Program, path: Path) -> None:
-    """Write the artifact; it appears complete or not at all."""
-    with new_file(path) as partial, h5py.File(partial, "w") as file:
-        _write_netx(program, file)
+    """Write the artifact; it appears complete or not at all.
+
+    Raises `CompileError` if netx would not run a cuba network as it is, `UsageError` if `path` cannot be written.
+    """
+    entries = netx_entries(program)
+    with new_file(path) as partial, h5py.File(partial, "w", libver=LIBVER) as file:
+        for name, value in entries.items():
+            file.create_dataset(name, data=value, compression="gzip" if np.ndim(value) == 2 else None)
         group = file.create_group(GROUP)
         group.attrs["format_version"] = FORMAT_VERSION
-        group.attrs["program"] = json.dumps({name: getattr(program, name) for name in _HEADER})
+        group.attrs["program"] = np.bytes_(_header(program).encode())
         group.attrs["layers"] = len(program.layers)
         for index, layer in enumerate(program.layers):
             entry = group.create_group(f"layer/{index}")
-            for name in _SCALARS:
-                entry.attrs[name] = getattr(layer, name)
+            entry.attrs["neuron"] = np.bytes_(layer.neuron)
+            entry.attrs.update(_integers(layer))
             for name in _ARRAYS:
                 entry.create_dataset(name, data=getattr(layer, name).astype(np.int32), compression="gzip")
-        group.attrs["sha256"] = _digest(program)
+        group.attrs["sha256"] = np.bytes_(_digest(program))
 
 
 def load_artifact(path: Path) -> Program:
@@ -56,11 +67,16 @@ def load_artifact(path: Path) -> Program:
     try:
         with h5py.File(path, "r") as file:
             return _read(file, path)
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise ArtifactError(f"{path}: cannot be read: permission denied") from None
-        reason = "the file is truncated" if "truncated" in str(error) else "it is not a readable HDF5 file"
-        raise ArtifactError(f"{path}: is not a decolle-hw artifact: {reason}; compile again") from None
+    except PermissionError:
+        raise ArtifactError(f"{path}: cannot be read: permission denied; change its permissions") from None
+    except _DAMAGE as error:
+        if not h5py.is_hdf5(path):
+            raise ArtifactError(
+                f"{path}: is not a decolle-hw artifact: it is not an HDF5 file; "
+                "give a .net file that `decolle-hw compile` wrote"
+            ) from None
+        reason = "the file is truncated" if "truncated" in str(error) else "its HDF5 structure is damaged"
+        raise ArtifactError(f"{path}: cannot be read: {reason}; compile again") from None
 
 
 def newest_artifact(folder: Path) -> Path:
@@ -73,38 +89,6 @@ def newest_artifact(folder: Path) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
-def effective_weight(layer: DenseLayer) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """(N, I) weights with `weight_exp` applied: what netx stores, and exact as the quantizer shifts losslessly."""
-    if layer.weight_exp > 0:
-        return layer.weight << layer.weight_exp
-    return layer.weight >> -layer.weight_exp
-
-
-def _write_netx(program: Program, file: h5py.File) -> None:
-    source = file.create_group("layer/0")
-    source["type"] = np.bytes_("input")
-    source["shape"] = np.array([program.num_inputs])
-    for index, layer in enumerate(program.layers):
-        entry = file.create_group(f"layer/{index + 1}")
-        entry["type"] = np.bytes_("dense")
-        entry["shape"] = np.array([layer.num_neurons])
-        entry.create_dataset("weight", data=effective_weight(layer), compression="gzip")
-        neuron = entry.create_group("neuron")
-        neuron["iDecay"] = layer.du + 1  # netx subtracts Loihi's ds_offset of 1 again
-        neuron["vDecay"] = layer.dv
-        neuron["refDelay"] = 1
-        neuron["gradedSpike"] = False
-        if layer.neuron == "cuba":
-            neuron["type"] = np.bytes_("CUBA")
-            neuron["vThMant"] = int(layer.vth[0])
-            # netx applies bias_exp = 6, which is the exponent that the quantizer uses for cuba.
-            entry["bias"] = layer.bias_mant
-        else:
-            # No stock neuron can stand in for it: netx must refuse the type, not run something else.
-            neuron["type"] = np.bytes_("DECOLLE")
-            neuron["vThMant"] = layer.vth
-
-
 def _read(file: h5py.File, path: Path) -> Program:
     if GROUP not in file:
         raise ArtifactError(
@@ -112,59 +96,114 @@ def _read(file: h5py.File, path: Path) -> Program:
             "give a .net file that `decolle-hw compile` wrote"
         )
     group = file[GROUP]
-    version = _attribute(group, "format_version", path)
+    version = _integer(group, "format_version", path)
     if version != FORMAT_VERSION:
         remedy = "update decolle-hw" if version > FORMAT_VERSION else "compile again"
         raise ArtifactError(
             f"{path}: {GROUP}/format_version is {version}, this version of decolle-hw reads {FORMAT_VERSION}; {remedy}"
         )
-    try:
-        header = json.loads(_attribute(group, "program", path))
-        header |= {name: tuple(header[name]) for name in ("classes", "input_shape", "quantization")}
-        layers = tuple(
-            _read_layer(group, f"layer/{index}", path) for index in range(int(_attribute(group, "layers", path)))
-        )
-        program = Program(layers=layers, **header)
-    except (CompileError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{path}: {GROUP} is damaged: {error}; compile again") from None
-    if _attribute(group, "sha256", path) != _digest(program):
-        raise ArtifactError(f"{path}: {GROUP}/sha256 does not match the content: the file is damaged; compile again")
-    for index, layer in enumerate(layers):
-        field = f"layer/{index + 1}/weight"
-        if field not in file or not np.array_equal(file[field][()], effective_weight(layer)):
-            raise ArtifactError(f"{path}: {field} differs from {GROUP}/layer/{index}/weight; compile again")
+    layers = [_read_layer(group, f"layer/{i}", path) for i in range(_integer(group, "layers", path))]
+    program = _read_program(_text(group, "program", path), tuple(layers), path)
+    if _text(group, "sha256", path) != _digest(program):
+        raise _damaged(path, f"{GROUP}/sha256", "does not match the content")
+    _check_netx(file, program, path)
     return program
 
 
-def _read_layer(group: h5py.Group, name: str, path: Path) -> DenseLayer:
-    if name not in group:
-        raise ArtifactError(f"{path}: {GROUP}/{name} is missing; compile again")
-    entry = group[name]
-    values: dict[str, Any] = {}
-    for scalar in _SCALARS:
-        value = _attribute(entry, scalar, path)
-        values[scalar] = value if scalar == "neuron" else int(value)
+def _read_program(header: str, layers: tuple[DenseLayer, ...], path: Path) -> Program:
+    try:
+        values = json.loads(header)
+        values |= {name: tuple(values[name]) for name in ("classes", "input_shape", "quantization")}
+        return Program(layers=layers, **values)
+    except CompileError as error:
+        raise _damaged(path, GROUP, f"is not a network: {error}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(path, f"{GROUP}/program", f"is not what it should be: {error}") from None
+
+
+def _read_layer(group: h5py.Group, where: str, path: Path) -> DenseLayer:
+    if where not in group:
+        raise _damaged(path, f"{GROUP}/{where}", "is missing")
+    entry = group[where]
+    values: dict[str, Any] = {name: _integer(entry, name, path) for name in _INTEGERS}
+    values["neuron"] = _text(entry, "neuron", path)
     for array in _ARRAYS:
         if array not in entry:
-            raise ArtifactError(f"{path}: {GROUP}/{name}/{array} is missing; compile again")
-        values[array] = np.asarray(entry[array][()], np.int32)
+            raise _damaged(path, f"{GROUP}/{where}/{array}", "is missing")
+        try:
+            content = entry[array][()]
+        except _DAMAGE:
+            raise _damaged(path, f"{GROUP}/{where}/{array}", "cannot be read") from None
+        if not isinstance(content, np.ndarray) or content.dtype != np.int32:
+            raise _damaged(path, f"{GROUP}/{where}/{array}", "is not an array of 32-bit integers")
+        values[array] = content
     try:
         return DenseLayer(**values)
     except CompileError as error:
-        raise ArtifactError(f"{path}: {GROUP}/{name}/{error}; compile again") from None
+        raise _damaged(path, f"{GROUP}/{where}/{error}", "") from None
+
+
+def _check_netx(file: h5py.File, program: Program, path: Path) -> None:
+    """What netx would run is what `/decolle_hw` says, no less and no more."""
+    found: list[str] = []
+    file["layer"].visititems(lambda name, item: found.append(f"layer/{name}") if hasattr(item, "shape") else None)
+    entries = netx_entries(program)
+    for name in sorted(entries.keys() - set(found)):
+        raise _damaged(path, name, "is missing")
+    for name in sorted(set(found) - entries.keys()):
+        raise _damaged(path, name, "was added to the file")
+    for name, value in entries.items():
+        try:
+            content = file[name][()]
+        except _DAMAGE:
+            raise _damaged(path, name, "cannot be read") from None
+        if not np.array_equal(content, value):
+            raise _damaged(path, name, f"differs from {GROUP}")
 
 
 def _attribute(group: h5py.Group, name: str, path: Path) -> Any:
+    field = f"{group.name.lstrip('/')}/{name}"
     if name not in group.attrs:
-        raise ArtifactError(f"{path}: {group.name.lstrip('/')}/{name} is missing; compile again")
-    return group.attrs[name]
+        raise _damaged(path, field, "is missing")
+    try:
+        return group.attrs[name]
+    except _DAMAGE:
+        raise _damaged(path, field, "cannot be read") from None
+
+
+def _integer(group: h5py.Group, name: str, path: Path) -> int:
+    value = _attribute(group, name, path)
+    if not isinstance(value, np.integer):
+        raise _damaged(path, f"{group.name.lstrip('/')}/{name}", f"is {value!r}, not an integer")
+    return int(value)
+
+
+def _text(group: h5py.Group, name: str, path: Path) -> str:
+    value = _attribute(group, name, path)
+    try:
+        return bytes(value).decode()
+    except (ValueError, TypeError):
+        raise _damaged(path, f"{group.name.lstrip('/')}/{name}", "is not a text") from None
+
+
+def _damaged(path: Path, field: str, what: str) -> ArtifactError:
+    return ArtifactError(f"{path}: {' '.join((field, what)).strip()}; the file is damaged, compile again")
+
+
+def _header(program: Program) -> str:
+    return json.dumps({name: getattr(program, name) for name in _HEADER})
+
+
+def _integers(layer: DenseLayer) -> dict[str, int]:
+    """Plain int, whatever integer type the layer was made with."""
+    return {name: int(getattr(layer, name)) for name in _INTEGERS}
 
 
 def _digest(program: Program) -> str:
     """SHA-256 over header and all integers, in the order of the dataclass fields."""
-    digest = hashlib.sha256(json.dumps({name: getattr(program, name) for name in _HEADER}).encode())
+    digest = hashlib.sha256(_header(program).encode())
     for layer in program.layers:
-        digest.update(json.dumps({name: getattr(layer, name) for name in _SCALARS}).encode())
+        digest.update(json.dumps({"neuron": layer.neuron, **_integers(layer)}).encode())
         for name in _ARRAYS:
             array = np.ascontiguousarray(getattr(layer, name), np.int32)
             digest.update(str(array.shape).encode() + array.tobytes())

@@ -7,8 +7,9 @@ Everything downstream (reference simulator, Lava, artifact, resource table) read
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,36 +62,32 @@ class DenseLayer:
     readout_bias: NDArray[np.int32]  # (C,) on the same scale
 
     def __post_init__(self) -> None:
-        n = self.weight.shape[0]
-        checks: list[tuple[str, bool, str]] = [
-            ("neuron", self.neuron in ("decolle", "cuba"), "decolle or cuba"),
-            ("weight", self.weight.ndim == 2, "two dimensions (N, I)"),
-            ("weight", _within(self.weight, MIXED_WEIGHT_MIN, MIXED_WEIGHT_MAX), "-256..254"),
-            ("weight", not np.any(self.weight & 1), "even values (sign mode MIXED drops the lowest bit)"),
-            ("weight_exp", WEIGHT_EXP_MIN <= self.weight_exp <= WEIGHT_EXP_MAX, "-8..7"),
-            ("du", 0 <= self.du < DECAY_UNITY, "0..4095"),
-            ("dv", 0 <= self.dv <= DECAY_UNITY, "0..4096"),
-            ("dr", 0 <= self.dr <= DECAY_UNITY, "0..4096"),
-            ("rho", 0 <= self.rho < STATE_LIMIT, "0..2**23-1"),
-            ("vth", self.vth.shape == (n,) and _within(self.vth, -VTH_MAX, VTH_MAX), f"{n} values of 17 bit"),
-            (
-                "vth",
-                self.neuron == "decolle" or (_within(self.vth, 0, VTH_MAX) and bool(np.all(self.vth == self.vth[0]))),
-                "one unsigned value for all neurons of a stock LIF",
-            ),
-            (
-                "bias_mant",
-                self.bias_mant.shape == (n,) and _within(self.bias_mant, BIAS_MANT_MIN, BIAS_MANT_MAX),
-                f"{n} values of 13 bit",
-            ),
-            ("bias_exp", 0 <= self.bias_exp <= BIAS_EXP_MAX, "0..7"),
-            ("bias_mant", self.neuron == "cuba" or not np.any(self.bias_mant), "zero for decolle (bias sits in vth)"),
-            ("readout_weight", self.readout_weight.ndim == 2 and self.readout_weight.shape[1] == n, f"(C, {n})"),
-            ("readout_bias", self.readout_bias.shape == self.readout_weight.shape[:1], "(C,)"),
-        ]
-        for name, holds, expected in checks:
+        for name, holds, expected in self._rules():
             if not holds:
                 raise CompileError(f"{name}: expected {expected}")
+
+    def _rules(self) -> Iterator[tuple[str, bool | np.bool_, str]]:
+        """(field, whether it is right, what is right), each one relying on those before."""
+        yield "neuron", self.neuron in ("decolle", "cuba"), "decolle or cuba"
+        yield "weight", self.weight.ndim == 2 and self.weight.size > 0, "two dimensions (N, I), none of them 0"
+        yield "weight", _within(self.weight, MIXED_WEIGHT_MIN, MIXED_WEIGHT_MAX), "-256..254"
+        yield "weight", not np.any(self.weight & 1), "even values (sign mode MIXED drops the lowest bit)"
+        yield "weight_exp", WEIGHT_EXP_MIN <= self.weight_exp <= WEIGHT_EXP_MAX, "-8..7"
+        yield "du", 0 <= self.du < DECAY_UNITY, "0..4095"
+        yield "dv", 0 <= self.dv <= DECAY_UNITY, "0..4096"
+        yield "dr", 0 <= self.dr <= DECAY_UNITY, "0..4096"
+        yield "rho", 0 <= self.rho < STATE_LIMIT, "0..2**23-1"
+        n, stock = self.num_neurons, self.neuron == "cuba"
+        yield "vth", self.vth.shape == (n,) and _within(self.vth, -VTH_MAX, VTH_MAX), f"{n} values of 17 bit"
+        shared = self.vth.min() == self.vth.max() >= 0
+        yield "vth", shared or not stock, "one unsigned value for all neurons of a stock LIF"
+        mantissas = self.bias_mant.shape == (n,) and _within(self.bias_mant, BIAS_MANT_MIN, BIAS_MANT_MAX)
+        yield "bias_mant", mantissas, f"{n} values of 13 bit"
+        yield "bias_mant", stock or not np.any(self.bias_mant), "zero for decolle (bias sits in vth)"
+        yield "bias_exp", 0 <= self.bias_exp <= BIAS_EXP_MAX, "0..7"
+        readout = self.readout_weight.ndim == 2 and self.readout_weight.shape[1] == n
+        yield "readout_weight", readout and _within(self.readout_weight, -128, 127), f"(C, {n}) values of 8 bit"
+        yield "readout_bias", self.readout_bias.shape == self.readout_weight.shape[:1], "(C,)"
 
     @property
     def num_neurons(self) -> int:
@@ -126,18 +123,29 @@ class Program:
         for index, layer in enumerate(self.layers):
             if layer.num_inputs != inputs:
                 raise CompileError(f"layer {index}: weight has {layer.num_inputs} inputs, {inputs} arrive")
-            if layer.readout_weight.shape[0] != len(self.classes):
-                raise CompileError(f"layer {index}: readout has {layer.readout_weight.shape[0]} rows, "
-                                   f"there are {len(self.classes)} classes")
+            rows = layer.readout_weight.shape[0]
+            if rows != len(self.classes):
+                raise CompileError(f"layer {index}: readout has {rows} rows, there are {len(self.classes)} classes")
             inputs = layer.num_neurons
         if not self.layers:
             raise CompileError("a program needs at least one layer")
+        if first_step(self.layers[-1], len(self.layers) - 1) >= self.steps:
+            raise CompileError(f"{self.steps} steps are too short for {len(self.layers)} layers")
         if not 0 <= self.burnin_steps < self.steps:
             raise CompileError(f"burnin_steps {self.burnin_steps} must be below steps {self.steps}")
 
     @property
     def num_inputs(self) -> int:
         return self.layers[0].num_inputs
+
+    def check_input(self, spikes_RTI: NDArray[Any]) -> None:
+        """Raise ValueError unless `spikes_RTI` is (recordings, steps, inputs) of 0 and 1."""
+        if spikes_RTI.ndim != 3 or spikes_RTI.shape[2] != self.num_inputs:
+            raise ValueError(f"expected (R, T, {self.num_inputs}) spikes, got {spikes_RTI.shape}")
+        if first_step(self.layers[-1], len(self.layers) - 1) >= spikes_RTI.shape[1]:
+            raise ValueError(f"{spikes_RTI.shape[1]} steps are too short for {len(self.layers)} layers")
+        if spikes_RTI.size and (spikes_RTI.min() < 0 or spikes_RTI.max() > 1):
+            raise ValueError(f"spikes are 0 or 1, got {spikes_RTI.min()}..{spikes_RTI.max()}")
 
 
 def first_step(layer: DenseLayer, index: int) -> int:

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from decolle_hw.compiler.netx import NETX_BIAS_EXP
 from decolle_hw.compiler.program import DenseLayer, NeuronKind
 from decolle_hw.data import BinnedRecordings
 from decolle_hw.errors import CompileError
@@ -37,6 +38,7 @@ from decolle_hw.fixedpoint import (
     STATE_LIMIT,
     VOLTAGE_DECAY_OFFSET,
     VTH_MAX,
+    WEIGHT_EXP_MIN,
     nearest_decay,
     realised_factor,
 )
@@ -44,7 +46,6 @@ from decolle_hw.nn.layer import DecolleLayer, LayerOutput
 from decolle_hw.nn.network import DecolleNetwork
 
 RANGE_MARGIN = 2.0  # head room over the largest register value seen in calibration
-NETX_BIAS_EXP = 6  # lava.lib.dl.netx.hdf5 gives every CUBA layer this bias exponent
 READOUT_MAX = 127  # signed 8 bit
 ALIGN = 1 << ALIGN_SHIFT
 CALIBRATION_BATCH = 32
@@ -156,13 +157,11 @@ def quantize_layer(layer: DecolleLayer, ranges: FloatRanges, index: int) -> tupl
     return integers, {"limit_" + name: float(value) for name, value in limits.items()} | figures
 
 
-def _integer_weights(
-    weight_NI: NDArray[np.float64], scale: float
-) -> tuple[NDArray[np.int64], NDArray[np.int32], int]:
+def _integer_weights(weight_NI: NDArray[np.float64], scale: float) -> tuple[NDArray[np.int64], NDArray[np.int32], int]:
     """(effective integer weights, stored 8-bit weights, weight_exp): ``stored = effective << -weight_exp``."""
     largest = scale * np.abs(weight_NI).max()
     shift = 0
-    while largest * (1 << (shift + 1)) <= MIXED_WEIGHT_MAX and shift < 8:
+    while largest * (1 << (shift + 1)) <= MIXED_WEIGHT_MAX and shift < -WEIGHT_EXP_MIN:
         shift += 1
     # Unshifted weights must be even (sign mode MIXED); from one bit of shift on, every integer will do.
     step = 2 if shift == 0 else 1

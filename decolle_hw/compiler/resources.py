@@ -33,9 +33,7 @@ from numpy.typing import NDArray
 from decolle_hw.compiler.program import DenseLayer, Program
 from decolle_hw.targets import Target
 
-AXON_HEADER_BITS = (
-    10  # 4 synapse format + 6 number of synapses: NxTF; nengo-loihi SynapseConfig.bits_per_axon
-)
+AXON_HEADER_BITS = 10  # 4 synapse format + 6 number of synapses: NxTF; nengo-loihi SynapseConfig.bits_per_axon
 MEMORY_WORD_BITS = 64  # Davies et al. 2018: 16,384 x 64 bit; nengo-loihi SynapseConfig.bits_per_axon
 DELAY_BITS = 0  # no layer of ours has synaptic delays
 

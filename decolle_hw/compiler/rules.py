@@ -68,9 +68,7 @@ def _weight_exponent(program: Program, target: Target, report: ResourceReport) -
     low, high = target.weight_exp.value
     for index, layer in enumerate(program.layers):
         if not low <= layer.weight_exp <= high:
-            yield Violation(
-                index, "weight_exp", layer.weight_exp, f"{low}..{high}", "scale weights and vth together"
-            )
+            yield Violation(index, "weight_exp", layer.weight_exp, f"{low}..{high}", "scale weights and vth together")
 
 
 def _register_widths(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
@@ -107,18 +105,14 @@ def _one_core(program: Program, target: Target, report: ResourceReport) -> Itera
             usage = layer.usage[name]
             if usage.cores is None:
                 unit = " bits for one neuron" if name == "synaptic memory" else ""
-                yield Violation(
-                    layer.layer, name, f"{usage.used}{unit}", f"at most {usage.limit} per core", remedy
-                )
+                yield Violation(layer.layer, name, f"{usage.used}{unit}", f"at most {usage.limit} per core", remedy)
 
 
 def _largest_board(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
     board, chips = target.largest_board
     for name, needed in report.chips_for.items():
         if needed > chips:
-            yield Violation(
-                None, f"chips for its {name}", needed, f"at most {chips} ({board})", "use fewer units"
-            )
+            yield Violation(None, f"chips for its {name}", needed, f"at most {chips} ({board})", "use fewer units")
 
 
 Rule = Callable[[Program, Target, ResourceReport], Iterator[Violation]]

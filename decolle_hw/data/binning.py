@@ -82,9 +82,7 @@ class BinnedRecordings:
     def _places(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each active entry of the chosen recordings: its row in the batch, and its place in `active`."""
         if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self)):
-            raise IndexError(
-                f"recordings {chosen.min()}..{chosen.max()} asked for, there are 0..{len(self) - 1}"
-            )
+            raise IndexError(f"recordings {chosen.min()}..{chosen.max()} asked for, there are 0..{len(self) - 1}")
         starts = self.indptr[chosen]
         counts = self.indptr[chosen + 1] - starts
         rows = np.repeat(np.arange(len(chosen)), counts)
@@ -135,9 +133,7 @@ def bin_recordings(
     )
 
 
-def active_entries(
-    events: np.ndarray, input_shape: tuple[int, int, int], deltat: int, steps: int
-) -> NDArray[np.int32]:
+def active_entries(events: np.ndarray, input_shape: tuple[int, int, int], deltat: int, steps: int) -> NDArray[np.int32]:
     """Ascending flat indices ``step*I + (p*H + y)*W + x`` of the entries that hold an event."""
     polarities, height, width = input_shape
     # tonic searches for the windows' bounds, which only a sorted recording has.

@@ -65,9 +65,7 @@ class Camera:
                 f"and second; a real camera has 0.1"
             )
         if self.frame_us < 1 or LEG_US % self.frame_us:
-            raise SpecError(
-                f"camera frame_us {self.frame_us}: must divide the {LEG_US} us of a saccade; take 1000"
-            )
+            raise SpecError(f"camera frame_us {self.frame_us}: must divide the {LEG_US} us of a saccade; take 1000")
         if scene.size_on_sensor(self.height, self.width, self.amplitude, self.jitter) < 1:
             raise SpecError(
                 f"camera amplitude {self.amplitude}, jitter {self.jitter}: leave no room for an image on "
@@ -158,9 +156,7 @@ def _noise(rng: np.random.Generator, b: int, camera: Camera) -> NDArray[np.int64
     return _pack(np.full(count, b), t, pixel, polarity, camera)
 
 
-def _pack(
-    b: np.ndarray, t: np.ndarray, pixel: np.ndarray, p: np.ndarray, camera: Camera
-) -> NDArray[np.int64]:
+def _pack(b: np.ndarray, t: np.ndarray, pixel: np.ndarray, p: np.ndarray, camera: Camera) -> NDArray[np.int64]:
     """Events as single numbers in the order of recording, time and pixel, so that a plain sort is enough."""
     return ((b.astype(np.int64) * RECORDING_US + t) * (camera.height * camera.width) + pixel) * 2 + p
 

@@ -56,9 +56,7 @@ def split_of(spec: DatasetSpec) -> tuple[Listing, Listing]:
     Raises `DataError` for a folder that cannot be used, `SpecError` for a description that names none.
     """
     if spec.path is None:
-        raise SpecError(
-            "dataset.path: is missing, and dataset.name is 'folder'; give --data FOLDER or set the key"
-        )
+        raise SpecError("dataset.path: is missing, and dataset.name is 'folder'; give --data FOLDER or set the key")
     path = Path(spec.path).expanduser()
     both = _train_and_test(path)
     if both is not None and spec.test_path is not None:

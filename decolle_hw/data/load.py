@@ -63,8 +63,6 @@ def _listing(spec: DatasetSpec, split: Split) -> folder.Listing:
     return train if split == "train" else test
 
 
-def _bin_listing(
-    listing: folder.Listing, spec: DatasetSpec, steps: int, progress: Progress | None
-) -> BinnedRecordings:
+def _bin_listing(listing: folder.Listing, spec: DatasetSpec, steps: int, progress: Progress | None) -> BinnedRecordings:
     recordings = listing.read(spec.input_shape)
     return bin_recordings(recordings, listing.labels, listing.names, listing.classes, spec, steps, progress)

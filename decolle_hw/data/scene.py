@@ -57,9 +57,7 @@ def draw(
     return np.ascontiguousarray(scaled_BYX.transpose(1, 2, 0), np.int32)
 
 
-def look(
-    canvas_YXB: NDArray[np.int32], position: NDArray[np.int64], sensor: tuple[int, int]
-) -> NDArray[np.int32]:
+def look(canvas_YXB: NDArray[np.int32], position: NDArray[np.int64], sensor: tuple[int, int]) -> NDArray[np.int32]:
     """(H, W, B) light levels 0..LEVEL_MAX that the sensor sees from (y, x), in 1/256 pixels; bilinear."""
     (top, down), (left, right) = (divmod(int(shift), SUBPIXELS) for shift in position)
     up, back = SUBPIXELS - down, SUBPIXELS - right
@@ -75,9 +73,7 @@ def look(
     return light
 
 
-def _weights(
-    points: int, pixels: int, scale: float, amplitude: float, offset_B: np.ndarray
-) -> NDArray[np.int64]:
+def _weights(points: int, pixels: int, scale: float, amplitude: float, offset_B: np.ndarray) -> NDArray[np.int64]:
     """(B, canvas, points) interpolation weights along one axis, in 1/256: a tent as wide as an image pixel.
 
     Where the image is made smaller the tent is as wide as a sensor pixel, and its weights add up to one.

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 SPLIT_SEED = 2015  # nothing else may decide about the split: neither the camera's nor the training's seed
 
 
-def stratified_split(
-    labels_R: np.ndarray, test_fraction: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def stratified_split(labels_R: np.ndarray, test_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ascending indices of the training and of the test recordings.
 
     Of n recordings of a class round(n * test_fraction) are held out, at least one on each side; a class with

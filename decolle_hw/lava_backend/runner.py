@@ -48,7 +48,10 @@ def run_lava(
         spikes_RTI: binary input, (R, T, I).
         record: return u, v (and r) of every neuron at every step as well as the spikes.
         progress: called with (recordings done, recordings in all).
+
+    Raises: ValueError if the input is not binary or does not fit the network.
     """
+    program.check_input(spikes_RTI)
     recordings, steps, inputs = spikes_RTI.shape
     with tempfile.TemporaryDirectory(prefix="decolle-hw-lava-") as folder:
         source_tape = Tape.create(Path(folder), "input", recordings * steps, inputs, ())
@@ -79,9 +82,7 @@ def _connect(program: Program, source: RecordedSpikes, tapes: list[Tape], steps:
     upstream = source.s_out
     for index, (layer, tape) in enumerate(zip(program.layers, tapes, strict=True)):
         # Never let Lava infer the sign mode: an all-positive matrix would become EXCITATORY and keep odd weights.
-        synapses = Dense(
-            weights=layer.weight, weight_exp=layer.weight_exp, num_weight_bits=8, sign_mode=SignMode.MIXED
-        )
+        synapses = Dense(weights=layer.weight, weight_exp=layer.weight_exp, num_weight_bits=8, sign_mode=SignMode.MIXED)
         neurons = _neurons(layer, index, tape, steps)
         upstream.connect(synapses.s_in)
         synapses.a_out.connect(neurons.a_in)

@@ -1,11 +1,11 @@
-"""Compiled twins of the functions of `decolle_hw.nn.neurons` and `surrogate`: same equations, for float32 on a CPU.
+"""Compiled twins of the functions of `decolle_hw.nn.neurons`: same equations, for float32 on a CPU.
 
-In torch each time step is four small operations, each a pass over memory and a call. Here a block of columns goes
-through all its steps while its state stays in the first-level cache, and what would be a temporary is a register.
+In torch each time step is four small operations, each a call and a pass over memory. Here a block of columns goes
+through all its steps while its state stays in the first-level cache; what was a temporary is a register.
 
 Kernels are single-threaded and release the GIL: `decolle_hw.nn.shards` runs one per core on its own recordings.
-They compile once (about a second in all, then cached on disk), which a parallel kernel would not. No fast-math: every
-result is a rounded float32 operation in the order written.
+That also keeps compilation short (a few seconds in all, then cached on disk). No fast-math: every result is a
+rounded float32 operation in the order written.
 """
 
 # T steps of a chunk, B batch, I inputs, N neurons, C classes, M = B*I or B*N independent columns
@@ -103,6 +103,8 @@ def trace_chunk(
     spikes_TBI: torch.Tensor, traces: Traces, alpha: float, beta: float, keep_Q: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor, Traces]:
     """As `neurons.trace_chunk`; spikes may be uint8. Without `keep_Q` the second result has no rows."""
+    assert spikes_TBI.shape[1:] == traces.Q_BI.shape  # the kernel does not check bounds
+    spikes_TBI = (spikes_TBI if spikes_TBI.dtype == torch.uint8 else spikes_TBI.float()).contiguous()
     Q_BI, P_BI = traces.Q_BI.clone(), traces.P_BI.clone()
     P_TBI = torch.empty(spikes_TBI.shape)
     Q_before_TBI = torch.empty(spikes_TBI.shape if keep_Q else (0, *spikes_TBI.shape[1:]))
@@ -136,9 +138,7 @@ def cuba_chunk(
     return S_TBN, current_TBN, NeuronState(v_BN, S_TBN[-1])
 
 
-def local_delta(
-    dL_dy_TBC: torch.Tensor, readout_CN: torch.Tensor, potential_TBN: torch.Tensor
-) -> torch.Tensor:
+def local_delta(dL_dy_TBC: torch.Tensor, readout_CN: torch.Tensor, potential_TBN: torch.Tensor) -> torch.Tensor:
     """``(G^T dL/dy) * sigma'(U)``, (T, B, N)."""
     delta_TBN = torch.empty_like(potential_TBN)
     _delta(

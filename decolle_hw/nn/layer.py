@@ -46,11 +46,22 @@ class LayerOutput(NamedTuple):
 
 
 class LocalGradient(NamedTuple):
-    """Loss per step and gradients of one layer over a chunk; those of parts of a batch add up."""
+    """Loss per step and gradients of one layer over some steps of some recordings."""
 
     loss_T: torch.Tensor
     weight_NI: torch.Tensor
     bias_N: torch.Tensor
+
+    def beside(self, other: LocalGradient) -> LocalGradient:
+        """Together with other recordings of the same steps; adds in place."""
+        return LocalGradient(
+            self.loss_T.add_(other.loss_T), self.weight_NI.add_(other.weight_NI), self.bias_N.add_(other.bias_N)
+        )
+
+    def followed_by(self, later: LocalGradient) -> LocalGradient:
+        """Together with later steps of the same recordings; adds in place."""
+        loss_T = torch.cat([self.loss_T, later.loss_T])
+        return LocalGradient(loss_T, self.weight_NI.add_(later.weight_NI), self.bias_N.add_(later.bias_N))
 
 
 class DecolleLayer(nn.Module):
@@ -63,8 +74,8 @@ class DecolleLayer(nn.Module):
         lc_ampl: G and g are uniform in +-lc_ampl/sqrt(N).
         generator: source of all initial values.
 
-    W starts uniform in +-1/sqrt(I), b at zero. Autograd is never used. In float32 on a CPU the element-wise work is
-    done by `kernels`, elsewhere by `neurons`: same equations, equal to rounding.
+    W starts uniform in +-1/sqrt(I), b at zero. Autograd is never used. In float32 on a CPU the element-wise work
+    is done by `kernels`, elsewhere by `neurons`: same equations, equal to rounding.
     """
 
     def __init__(
@@ -100,6 +111,8 @@ class DecolleLayer(nn.Module):
 
     def forward(self, spikes_TBI: torch.Tensor, state: LayerState) -> tuple[LayerOutput, LayerState]:
         """A chunk of steps through the layer: one matrix product for all steps, then a cheap scan of the neurons."""
+        if spikes_TBI.shape[2] != self.weight.shape[1]:
+            raise ValueError(f"layer {self.index} has {self.weight.shape[1]} inputs, not {spikes_TBI.shape[2]}")
         dyn = self.dynamics
         ops = self._ops()
         P_TBI, Q_before_TBI, traces = ops.trace_chunk(
@@ -122,8 +135,8 @@ class DecolleLayer(nn.Module):
     ) -> LocalGradient:
         """The three-factor gradient of a chunk.
 
-        ``delta = (G^T dL/dy) * sigma'(U)``; ``dW = sum_tb delta P^T``; ``db = sum_tb delta``: the exact sum of the
-        gradients of each step, as no term crosses steps or layers.
+        ``delta = (G^T dL/dy) * sigma'(U)``; ``dW = sum_tb delta P^T``; ``db = sum_tb delta``: the exact sum of
+        the gradients of each step, as no term crosses steps or layers.
 
         Args:
             output: of the chunk. target_BC: one target for all steps. loss: with its gradient.

@@ -1,7 +1,7 @@
 """Local losses on a readout, with the gradient in closed form.
 
-Both are means over batch and classes at each step and sums over steps, as in the authors' code. Where a batch is
-split, `batch` is the size of the whole, and losses and gradients of the parts add up.
+Both are means over batch and classes at each step and sums over steps, as in the authors' code. Where a batch
+is split, `batch` is the size of the whole, and losses and gradients of the parts add up.
 """
 
 # T steps, B batch, C classes

@@ -37,9 +37,7 @@ class DecolleNetwork(nn.Module):
         """State of all layers before the first step of `batch` recordings."""
         return [layer.zero_state(batch) for layer in self]
 
-    def forward(
-        self, spikes_TBI: torch.Tensor, state: list[LayerState]
-    ) -> tuple[list[LayerOutput], list[LayerState]]:
+    def forward(self, spikes_TBI: torch.Tensor, state: list[LayerState]) -> tuple[list[LayerOutput], list[LayerState]]:
         """A chunk of steps through all layers, layer after layer. Memory does not grow with the steps done before."""
         outputs, states = [], []
         for layer, layer_state in zip(self.layers, state, strict=True):

@@ -110,8 +110,6 @@ def cuba_chunk(
     return S_TBN, U_TBN, NeuronState(v_BN, S_TBN[-1])
 
 
-def local_delta(
-    dL_dy_TBC: torch.Tensor, readout_CN: torch.Tensor, potential_TBN: torch.Tensor
-) -> torch.Tensor:
+def local_delta(dL_dy_TBC: torch.Tensor, readout_CN: torch.Tensor, potential_TBN: torch.Tensor) -> torch.Tensor:
     """``(G^T dL/dy) * sigma'(U)``, (T, B, N): the part of the rule that belongs to the neuron."""
     return (dL_dy_TBC @ readout_CN).mul_(fast_sigmoid(potential_TBN))

@@ -1,17 +1,19 @@
 """Split a batch over the cores: each takes some recordings through all layers on its own.
 
-Recordings only meet in the sum of their gradients. So one fork and one join per chunk of steps are enough, where torch
-forks and joins in each of some hundred operations per chunk. That also keeps training fast on a busy machine: torch's
-threads wait by spinning (10 ms after each operation), and where two programs did that on two cores an epoch of the
-digits took 50 s in place of 2 s.
+Recordings only meet in the sum of their gradients. So one fork and one join per chunk of steps are enough, where
+torch forks and joins in each of some hundred operations. That also keeps training fast on a busy machine: torch's
+threads wait for each other by spinning, and where several programs did that on two cores an epoch of the digits
+took 50 s in place of 2 s.
 
-The split depends on the number of threads only, and sums are taken in order: a run repeats itself bit for bit.
+The split depends on the number of threads only, and sums are taken in order: on one machine a run repeats itself
+bit for bit.
 """
 
 # B batch
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -38,7 +40,7 @@ class Shards:
         """Slices of a batch, almost equal in size; at least one."""
         parts = max(1, min(self.count, size // SMALLEST_SHARD))
         bounds = [size * part // parts for part in range(parts + 1)]
-        return [slice(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
 
     def map(self, function: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         """Results in the order of the arguments; raises what a call raises."""

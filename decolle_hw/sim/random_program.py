@@ -75,7 +75,7 @@ def random_program(
         weight_kind: one of `WEIGHT_KINDS` for all layers; drawn per layer where None.
         weight_exp: -8..7 for all layers; drawn per layer where None.
         like_quantizer: only what `decolle_hw.compiler.quantize` can produce (mixed weights that `weight_exp`
-            <= 0 shifts without loss, bias exponent 6), so that the network has an artifact that netx runs.
+            -7..0 shifts without loss, bias exponent 6), so that the network has an artifact that netx runs.
     """
     spikes_RTI = _spikes(rng, CALIBRATION_RECORDINGS, steps, sizes[0])
     layers: list[DenseLayer] = []
@@ -110,13 +110,15 @@ def _spikes(rng: np.random.Generator, recordings: int, steps: int, inputs: int) 
 def _draw_weight_exp(rng: np.random.Generator, given: int | None, like_quantizer: bool) -> int:
     if given is not None:
         return given
-    return int(rng.integers(WEIGHT_EXP_MIN, 0 if like_quantizer else WEIGHT_EXP_MAX, endpoint=True))
+    low, high = (-7, 0) if like_quantizer else (WEIGHT_EXP_MIN, WEIGHT_EXP_MAX)
+    return int(rng.integers(low, high, endpoint=True))
 
 
 def _draw_weight(rng: np.random.Generator, shape: tuple[int, int], kind: str | None) -> NDArray[np.int32]:
     kind = kind or str(rng.choice(list(WEIGHT_KINDS), p=list(WEIGHT_KINDS.values())))
     # Drawn without the lowest bit, which is zero in sign mode MIXED.
     low, high = MIXED_WEIGHT_MIN // 2, MIXED_WEIGHT_MAX // 2
+    half: NDArray[np.int64]
     if kind == "zero":
         half = np.zeros(shape, np.int64)
     elif kind == "largest":
@@ -125,7 +127,7 @@ def _draw_weight(rng: np.random.Generator, shape: tuple[int, int], kind: str | N
         half = rng.choice(np.array([low, 0, high]), shape)
     else:
         low, high = (0 if kind == "positive" else low), (0 if kind == "negative" else high)
-        half = rng.integers(low, high, shape, endpoint=True)
+        half = rng.integers(low, high, shape, np.int64, endpoint=True)
     return (2 * half).astype(np.int32)
 
 

@@ -20,11 +20,10 @@ def run_reference(program: Program, spikes_RTI: NDArray[np.uint8], *, record: bo
         spikes_RTI: binary input, (R, T, I).
         record: keep u, v (and r) of every neuron at every step as well as the spikes.
 
-    Raises: ValueError if the input is not binary or has another width than the network.
+    Raises: ValueError if the input is not binary or does not fit the network.
     Memory: R*T*N bytes per layer, 9 or 13 times that with `record`.
     """
-    if spikes_RTI.size and (spikes_RTI.min() < 0 or spikes_RTI.max() > 1):
-        raise ValueError(f"spikes are 0 or 1, got {spikes_RTI.min()}..{spikes_RTI.max()}")
+    program.check_input(spikes_RTI)
     layers = []
     for index, layer in enumerate(program.layers):
         trace = run_layer(layer, spikes_RTI, first=first_step(layer, index), record=record)
@@ -35,10 +34,7 @@ def run_reference(program: Program, spikes_RTI: NDArray[np.uint8], *, record: bo
 
 def run_layer(layer: DenseLayer, spikes_RTI: NDArray[np.uint8], *, first: int, record: bool) -> LayerTrace:
     """One layer, zero until step `first`. See `run_reference`."""
-    recordings, steps, inputs = spikes_RTI.shape
-    if inputs != layer.num_inputs:
-        raise ValueError(f"layer has {layer.num_inputs} inputs, got spikes for {inputs}")
-    shape = (recordings, steps, layer.num_neurons)
+    shape = (*spikes_RTI.shape[:2], layer.num_neurons)
     names = ("u", "v", "r") if layer.neuron == "decolle" else ("u", "v")
     spikes = np.zeros(shape, np.uint8)
     registers = {name: np.zeros(shape if record else (0, 0, 0), np.int32) for name in names}

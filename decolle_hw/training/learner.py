@@ -19,6 +19,8 @@ from decolle_hw.nn.network import DecolleNetwork, decide
 from decolle_hw.nn.shards import Shards
 from decolle_hw.spec import TrainingSpec
 
+PIECE = 32  # steps that go through a layer at once: memory does not grow with the length of a recording or a chunk
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -63,7 +65,8 @@ class Learner:
         self.loss = LOSSES[spec.loss]
         self.shards = Shards(device)
         adamax = CompiledAdamax if device.type == "cpu" else torch.optim.Adamax
-        self.optimizer = adamax(network.parameters(), lr=spec.learning_rate, betas=(spec.betas[0], spec.betas[1]))
+        beta1, beta2 = spec.betas
+        self.optimizer = adamax(network.parameters(), lr=spec.learning_rate, betas=(beta1, beta2))
 
     def learn_batch(self, spikes_TBI: torch.Tensor, target_BC: torch.Tensor) -> torch.Tensor:
         """Present a batch once, updating the weights after each chunk beyond burn-in.
@@ -90,7 +93,8 @@ class Learner:
 
         def load(which: np.ndarray) -> _Part:
             labels = torch.from_numpy(recordings.labels[which]).to(self.device)
-            return _Part(self.to_device(recordings, which), identity_CC[labels], self.network.zero_state(len(which)))
+            spikes_TBI = self.to_device(recordings, which)
+            return _Part(spikes_TBI, identity_CC[labels], self.network.zero_state(len(which)))
 
         order = rng.permutation(len(recordings))
         for start in range(0, len(order), self.spec.batch_size):
@@ -105,11 +109,16 @@ class Learner:
         losses = []
         for start, stop, learns in chunks(steps, self.spec.burnin_steps, self.spec.update_every):
 
+            @torch.no_grad()  # a setting of each thread
             def through_chunk(part: _Part, start=start, stop=stop, learns=learns) -> list[LocalGradient]:
-                with torch.no_grad():  # a setting of each thread
-                    outputs, part.state = self.network(part.spikes_TBI[start:stop], part.state)
+                total: list[LocalGradient] = []
+                for first in range(start, stop, PIECE):
+                    spikes_TBI = part.spikes_TBI[first : min(first + PIECE, stop)]
+                    outputs, part.state = self.network(spikes_TBI, part.state)
                     pairs = zip(self.network.layers, outputs, strict=True) if learns else ()
-                    return [layer.local_gradient(output, part.target_BC, self.loss, batch) for layer, output in pairs]
+                    new = [layer.local_gradient(output, part.target_BC, self.loss, batch) for layer, output in pairs]
+                    total = [a.followed_by(b) for a, b in zip(total, new, strict=True)] if total else new
+                return total
 
             gradients = self.shards.map(through_chunk, parts)
             if learns:
@@ -121,10 +130,10 @@ class Learner:
         """Step the optimizer by the sum over parts; the losses (T, L)."""
         losses = []
         for layer, of_parts in zip(self.network.layers, zip(*gradients, strict=True), strict=True):
-            # sum() would start from 0 and copy the first.
-            loss, layer.weight.grad, bias_grad = (functools.reduce(torch.Tensor.add_, each) for each in zip(*of_parts))
-            layer.bias.grad = bias_grad if layer.has_bias else None
-            losses.append(loss)
+            total = functools.reduce(LocalGradient.beside, of_parts)
+            layer.weight.grad = total.weight_NI
+            layer.bias.grad = total.bias_N if layer.has_bias else None
+            losses.append(total.loss_T)
         self.optimizer.step()
         return torch.stack(losses, 1)
 
@@ -134,16 +143,26 @@ class Learner:
         groups = [np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
         results = self.shards.map(lambda which: self._evaluate(recordings, which), groups)
         predictions_LR = np.concatenate([decided_LB for decided_LB, _ in results], axis=1)
-        rate_L = sum(len(which) * rate for which, (_, rate) in zip(groups, results, strict=True)) / count
-        accuracy_L = (predictions_LR == recordings.labels).mean(1)
+        rate_L = np.average([rate for _, rate in results], axis=0, weights=[len(which) for which in groups])
+        accuracy_L = np.mean(predictions_LR == recordings.labels, axis=1)
         return Evaluation(accuracy_L.tolist(), rate_L.tolist(), predictions_LR[-1])
 
     @torch.no_grad()
     def _evaluate(self, recordings: BinnedRecordings, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decisions (L, B) and mean firing rate (L,) of some recordings."""
-        outputs, _ = self.network(self.to_device(recordings, which), self.network.zero_state(len(which)))
-        decided = [decide(output.readout_TBC, self.spec.burnin_steps).cpu().numpy() for output in outputs]
-        return np.stack(decided), np.array([output.spikes_TBN.mean().item() for output in outputs])
+        spikes_TBI = self.to_device(recordings, which)
+        state = self.network.zero_state(len(which))
+        readouts, rates = [], []
+        for piece_TBI in spikes_TBI.split(PIECE):
+            outputs, state = self.network(piece_TBI, state)
+            readouts.append([output.readout_TBC for output in outputs])
+            share = len(piece_TBI) / len(spikes_TBI)
+            rates.append([share * output.spikes_TBN.mean().item() for output in outputs])
+        decided = [
+            decide(torch.cat(of_layer), self.spec.burnin_steps).cpu().numpy()
+            for of_layer in zip(*readouts, strict=True)
+        ]
+        return np.stack(decided), np.sum(rates, axis=0)
 
     def to_device(self, recordings: BinnedRecordings, which: np.ndarray) -> torch.Tensor:
         """(T, B, I) spikes of some recordings on the learner's device, uint8."""

@@ -1,0 +1,121 @@
+"""What an artifact holds for lava-dl's netx, so that ``lava.lib.dl.netx.hdf5.Network(NAME.net)`` runs it.
+
+A cuba network runs there as it is, and spikes identically. netx knows neither exponents nor sign modes: it takes
+plain integer weights, shifts them up to fill the synapse, and Lava infers the sign mode from what it is given. Not
+every matrix survives that (below), so a network that would not is refused here instead of running as another one.
+
+A decolle network gets the neuron type DECOLLE, which netx does not know: it stops, where a stock neuron in its place
+would run and spike differently. Its weights stand there as stored, with their exponent (wgtExp) beside them.
+"""
+
+# N neurons, I inputs
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decolle_hw.compiler.program import DenseLayer, Program
+from decolle_hw.errors import CompileError
+from decolle_hw.fixedpoint import BIAS_MANT_MAX, BIAS_MANT_MIN, CURRENT_DECAY_OFFSET
+
+NETX_BIAS_EXP = 6  # lava.lib.dl.netx.hdf5.Network.get_neuron_params gives every CUBA layer this exponent
+_REMEDY = "train with network.neuron: decolle, or with other weights"
+
+
+def netx_entries(program: Program) -> dict[str, Any]:
+    """Every dataset below ``/layer``, by its path. Layer 0 is the input.
+
+    Raises `CompileError` if netx would run a cuba layer with other weights or biases than it has.
+    """
+    entries: dict[str, Any] = {
+        "layer/0/type": np.bytes_("input"),
+        "layer/0/shape": np.array([program.num_inputs]),
+    }
+    for index, layer in enumerate(program.layers):
+        own = {
+            "type": np.bytes_("dense"),
+            "shape": np.array([layer.num_neurons]),
+            "neuron/iDecay": layer.du + CURRENT_DECAY_OFFSET,  # netx subtracts it again
+            "neuron/vDecay": layer.dv,
+            "neuron/refDelay": 1,
+            "neuron/gradedSpike": False,
+        }
+        if layer.neuron == "cuba":
+            own["neuron/type"] = np.bytes_("CUBA")
+            own["neuron/vThMant"] = int(layer.vth[0])
+            own["weight"] = _plain_weight(layer, index)
+            own["bias"] = _bias_mantissa(layer, index)
+        else:
+            own["neuron/type"] = np.bytes_("DECOLLE")
+            own["neuron/vThMant"] = layer.vth
+            own["weight"] = layer.weight
+            own["wgtExp"] = layer.weight_exp
+        entries |= {f"layer/{index + 1}/{name}": value for name, value in own.items()}
+    return entries
+
+
+def effective_weight(layer: DenseLayer) -> NDArray[np.int32]:
+    """(N, I) weights with `weight_exp` applied, rounded down where it is not lossless."""
+    if layer.weight_exp > 0:
+        return layer.weight << layer.weight_exp
+    return layer.weight >> -layer.weight_exp
+
+
+def as_netx_runs_it(weight: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
+    """(weights in the synapse, weight exponent) that come of plain integers `weight` in netx on Lava.
+
+    Weights are shifted up until the synapse is full and cut to as many bits as they need, for the sign mode that
+    netx sees; then Lava clips and cuts them once more for the one that it sees. The two differ for matrices that
+    reach up to zero, and the shift fills inhibitory synapses with -256, which Lava clips to -255.
+    Source: ``lava.lib.dl.netx.utils.optimize_weight_bits``, ``lava.utils.weightutils.{clip,truncate}_weights``.
+    """
+    highest, lowest = int(weight.max()), int(weight.min())
+    mixed = highest >= 0 > lowest
+    if mixed:
+        room = min(127 / highest if highest else np.inf, -128 / lowest)
+    else:
+        room = -256 / lowest if highest < 0 else 255 / highest
+    shift = int(np.floor(np.log2(room))) + mixed
+    low_zeros = max(n for n in range(9) if not np.any(weight & ((1 << n) - 1)))
+    bits = 8 - shift - (low_zeros - mixed)
+    stored = weight << shift
+    if highest > 0 > lowest:
+        stored, cut, sign = np.clip(stored, -256, 255), 8 - bits + 1, 1
+    else:
+        sign = 1 if lowest >= 0 else -1
+        stored, cut = np.clip(sign * stored, 0, 255), 8 - bits
+    return sign * (stored >> cut << cut), -shift
+
+
+def _plain_weight(layer: DenseLayer, index: int) -> NDArray[np.int32]:
+    plain = effective_weight(layer)
+    if layer.weight_exp > 0 or np.any(plain << -layer.weight_exp != layer.weight):
+        raise CompileError(
+            f"layer {index}: weight_exp {layer.weight_exp} does not leave plain integers of 8 bits, "
+            f"which is all that netx can express; {_REMEDY}"
+        )
+    if not np.any(plain):
+        raise CompileError(f"layer {index}: all weights are zero, which netx cannot load; {_REMEDY}")
+    stored, exponent = as_netx_runs_it(plain)
+    changed = stored != plain << -exponent
+    if np.any(changed):
+        neuron, source = (int(i) for i in np.argwhere(changed)[0])
+        raise CompileError(
+            f"layer {index}: weight {plain[neuron, source]} of neuron {neuron}, input {source} would become "
+            f"{stored[neuron, source] / 2.0**-exponent:g} in netx, as no weight of the layer is positive; {_REMEDY}"
+        )
+    return plain
+
+
+def _bias_mantissa(layer: DenseLayer, index: int) -> NDArray[np.int32]:
+    mantissa = layer.bias >> NETX_BIAS_EXP
+    fits = mantissa.min() >= BIAS_MANT_MIN and mantissa.max() <= BIAS_MANT_MAX
+    if not fits or np.any(mantissa << NETX_BIAS_EXP != layer.bias):
+        raise CompileError(
+            f"layer {index}: bias_exp {layer.bias_exp} cannot become {NETX_BIAS_EXP}, the only one that netx has; "
+            "use multiples of 64"
+        )
+    return mantissa

@@ -1,0 +1,313 @@
+"""The artifact: what is saved comes back, nothing half-written, and every damage is found and named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decolle_hw.compiler.artifact import GROUP, load_artifact, newest_artifact, save_artifact
+from decolle_hw.compiler.program import DenseLayer, NeuronKind, Program
+from decolle_hw.errors import ArtifactError, UsageError
+from decolle_hw.sim.random_program import random_program
+
+NEURONS: tuple[NeuronKind, ...] = ("cuba", "decolle")
+
+
+def made(neuron: NeuronKind) -> Program:
+    program = random_program(np.random.default_rng(0), neuron, sizes=(12, 9, 7), like_quantizer=neuron == "cuba")
+    return dataclasses.replace(
+        program,
+        name="näme",
+        spec_yaml="a: 'x'\nb: [1, 2]\n",
+        checkpoint_sha256="ab" * 32,
+        quantization=({"limit_v": 0.1, "alpha_error": -1e-300}, {"limit_v": float("inf")}),
+    )
+
+
+@pytest.fixture(params=NEURONS)
+def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / f"{request.param}.net"
+    save_artifact(made(request.param), path)
+    return path
+
+
+@pytest.fixture
+def cuba(tmp_path: Path) -> Path:
+    path = tmp_path / "cuba.net"
+    save_artifact(made("cuba"), path)
+    return path
+
+
+def complaint(path: Path) -> str:
+    """The one line that a user reads; it names the file."""
+    with pytest.raises(ArtifactError) as raised:
+        load_artifact(path)
+    text = str(raised.value)
+    assert text.startswith(f"{path}: ") and "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_round_trip(neuron: NeuronKind, tmp_path: Path) -> None:
+    program = made(neuron)
+    save_artifact(program, tmp_path / "new" / "a.net")
+    back = load_artifact(tmp_path / "new" / "a.net")
+    for field in dataclasses.fields(Program):
+        if field.name != "layers":
+            mine, theirs = getattr(program, field.name), getattr(back, field.name)
+            assert theirs == mine and type(theirs) is type(mine), field.name
+    assert len(back.layers) == len(program.layers)
+    for one, other in zip(program.layers, back.layers, strict=True):
+        for field in dataclasses.fields(DenseLayer):
+            mine, theirs = getattr(one, field.name), getattr(other, field.name)
+            assert type(theirs) is type(mine), field.name
+            np.testing.assert_array_equal(theirs, mine, err_msg=field.name)
+            if isinstance(mine, np.ndarray):
+                assert theirs.dtype == mine.dtype == np.int32, field.name
+
+
+def test_the_same_program_gives_the_same_bytes(cuba: Path, tmp_path: Path) -> None:
+    save_artifact(load_artifact(cuba), tmp_path / "again.net")
+    assert (tmp_path / "again.net").read_bytes() == cuba.read_bytes()
+
+
+def test_a_failed_write_leaves_what_was_there(cuba: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cuba.read_bytes()
+    monkeypatch.setattr("decolle_hw.compiler.artifact._digest", lambda program: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_artifact(made("cuba"), cuba)
+    assert cuba.read_bytes() == before
+    assert [*cuba.parent.iterdir()] == [cuba]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        save_artifact(made("cuba"), tmp_path / "file" / "a.net")
+
+
+def test_newest(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"holds no compiled network.*decolle-hw compile"):
+        newest_artifact(tmp_path)
+    for age, name in enumerate(("new.net", "old.net", "older.net")):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, ns=(0, 10**12 - age))
+    (tmp_path / "folder.net").mkdir()
+    assert newest_artifact(tmp_path) == tmp_path / "new.net"
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    assert "does not exist; `decolle-hw compile --target loihi2` writes one" in complaint(tmp_path / "none.net")
+    assert "is not a file; give the .net file" in complaint(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read(cuba: Path) -> None:
+    cuba.chmod(0)
+    assert "permission denied" in complaint(cuba)
+
+
+@pytest.mark.parametrize("content", [b"", b"name: digits\n", bytes(3000)])
+def test_what_is_not_hdf5(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.net").write_bytes(content)
+    assert "is not a decolle-hw artifact: it is not an HDF5 file; give a .net file" in complaint(tmp_path / "a.net")
+
+
+def test_hdf5_of_someone_else(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "slayer.net", "w") as file:
+        file["layer/0/type"] = np.bytes_("input")
+    assert "HDF5 group 'decolle_hw' is missing; give a .net file" in complaint(tmp_path / "slayer.net")
+    with h5py.File(tmp_path / "data.net", "w") as file:
+        file[GROUP] = 3  # a dataset of that name
+    assert "damaged" in complaint(tmp_path / "data.net")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
+def test_truncated(share: float, saved: Path) -> None:
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(share * len(whole))])
+    text = complaint(saved)
+    assert "truncated" in text or "not an HDF5 file" in text
+
+
+@pytest.mark.parametrize(("version", "remedy"), [(2, "update decolle-hw"), (0, "compile again")])
+def test_other_versions(version: int, remedy: str, cuba: Path) -> None:
+    with h5py.File(cuba, "r+") as file:
+        file[GROUP].attrs["format_version"] = version
+    assert f"decolle_hw/format_version is {version}, this version of decolle-hw reads 1; {remedy}" in complaint(cuba)
+
+
+def test_a_version_that_is_no_number(cuba: Path) -> None:
+    with h5py.File(cuba, "r+") as file:
+        file[GROUP].attrs["format_version"] = np.bytes_("one")
+    assert "decolle_hw/format_version is b'one', not an integer" in complaint(cuba)
+
+
+def everything(neuron: NeuronKind) -> list[str]:
+    """Every dataset, and every attribute as PATH@NAME, of a saved artifact."""
+    names: list[str] = []
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        names.extend([name] if isinstance(item, h5py.Dataset) else [])
+        names.extend(f"{name}@{key}" for key in item.attrs)
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_artifact(made(neuron), Path(folder) / "a.net")
+        with h5py.File(Path(folder) / "a.net") as file:
+            visit(GROUP, file[GROUP])
+            file[GROUP].visititems(lambda name, item: visit(f"{GROUP}/{name}", item))
+            file["layer"].visititems(lambda name, item: visit(f"layer/{name}", item))
+    return names
+
+
+CONTENT = [(neuron, name) for neuron in NEURONS for name in everything(neuron)]
+
+
+@pytest.mark.parametrize(("neuron", "name"), CONTENT)
+def test_whatever_is_missing_is_named(neuron: NeuronKind, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.net"
+    save_artifact(made(neuron), path)
+    place, _, attribute = name.partition("@")
+    with h5py.File(path, "r+") as file:
+        if attribute:
+            del file[place].attrs[attribute]
+        else:
+            del file[place]
+    assert f": {name.replace('@', '/')} is missing; the file is damaged, compile again" in complaint(path)
+
+
+@pytest.mark.parametrize(("neuron", "name"), CONTENT)
+def test_whatever_is_changed_is_found(neuron: NeuronKind, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.net"
+    save_artifact(made(neuron), path)
+    place, _, attribute = name.partition("@")
+    with h5py.File(path, "r+") as file:
+        if attribute:
+            value = file[place].attrs[attribute]
+            file[place].attrs[attribute] = value + (b"x" if isinstance(value, bytes) else 1)
+        elif file[place].dtype.kind == "S":
+            del file[place]
+            file[place] = np.bytes_("other")
+        else:
+            value = np.array(file[place])
+            value.flat[0] ^= 2 if value.dtype.kind == "i" else True
+            file[place][...] = value
+    complaint(path)
+
+
+@pytest.mark.parametrize("name", [name for name in everything("cuba") if "@" not in name])
+@pytest.mark.parametrize("change", ["shape", "type", "group"])
+def test_arrays_of_another_shape_or_type(name: str, change: str, cuba: Path) -> None:
+    with h5py.File(cuba, "r+") as file:
+        del file[name]
+        if change == "group":
+            file.create_group(name)
+        else:
+            file[name] = np.zeros((2, 2, 2), np.int32) if change == "shape" else np.bytes_("text")
+    assert name.split("/")[-1] in complaint(cuba)
+
+
+def odd_weight(file: h5py.File) -> None:
+    file[f"{GROUP}/layer/1/weight"][0, 0] = 3
+
+
+def large_weight(file: h5py.File) -> None:
+    file[f"{GROUP}/layer/0/weight"][0, 0] = 256
+
+
+def other_neuron(file: h5py.File) -> None:
+    file[f"{GROUP}/layer/0"].attrs["neuron"] = np.bytes_("izhikevich")
+
+
+def one_layer_less(file: h5py.File) -> None:
+    file[GROUP].attrs["layers"] = 1
+
+
+def no_layers(file: h5py.File) -> None:
+    file[GROUP].attrs["layers"] = 0
+
+
+def header(**changes: Any) -> Callable[[h5py.File], None]:
+    def write(file: h5py.File) -> None:
+        values = json.loads(file[GROUP].attrs["program"]) | changes
+        file[GROUP].attrs["program"] = np.bytes_(json.dumps(values))
+
+    return write
+
+
+def no_json(file: h5py.File) -> None:
+    file[GROUP].attrs["program"] = np.bytes_("{")
+
+
+def delays(file: h5py.File) -> None:
+    file["layer/1/delay"] = np.ones(9, int)  # netx would obey
+
+
+WRONG: list[tuple[Callable[[h5py.File], None], str]] = [
+    (odd_weight, "decolle_hw/layer/1/weight: expected even values"),
+    (large_weight, "decolle_hw/layer/0/weight: expected -256..254"),
+    (other_neuron, "decolle_hw/layer/0/neuron: expected decolle or cuba"),
+    (one_layer_less, "decolle_hw/sha256 does not match"),
+    (no_layers, "needs at least one layer"),
+    (header(steps=20), "decolle_hw/sha256 does not match"),
+    (header(steps=1), "decolle_hw is not a network: 1 steps are too short for 2 layers"),
+    (header(steps="many"), "decolle_hw/program is not what it should be"),
+    (header(classes=["one"]), "readout has 3 rows, there are 1 classes"),
+    (header(input_shape=[2, 2, 2]), "layer 0: weight has 12 inputs, 8 arrive"),
+    (header(surprise=1), "decolle_hw/program is not what it should be"),
+    (no_json, "decolle_hw/program is not what it should be"),
+    (delays, "layer/1/delay was added to the file"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_wrong_content_is_named(change: Callable[[h5py.File], None], message: str, cuba: Path) -> None:
+    with h5py.File(cuba, "r+") as file:
+        change(file)
+    text = complaint(cuba)
+    assert message in text and text.endswith("; the file is damaged, compile again")
+
+
+def test_a_long_description_fits(tmp_path: Path) -> None:
+    """Attributes are limited to 64 KB in older HDF5 formats."""
+    program = dataclasses.replace(made("cuba"), spec_yaml="x" * 300_000)
+    save_artifact(program, tmp_path / "a.net")
+    assert load_artifact(tmp_path / "a.net").spec_yaml == program.spec_yaml
+
+
+BYTES: dict[str, bytes] = {}
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_bytes_never_end_in_another_error(data: st.DataObject, tmp_path: Path) -> None:
+    """Bytes flipped, cut off or overwritten: an `ArtifactError`, or the very same program where nothing was hit."""
+    path = tmp_path / "a.net"
+    if not BYTES:
+        save_artifact(made("cuba"), path)
+        BYTES["whole"] = path.read_bytes()
+    damaged = bytearray(BYTES["whole"])
+    for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=0, max_size=8)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del damaged[data.draw(st.integers(0, len(damaged))) :]
+    path.write_bytes(damaged)
+    try:
+        back = load_artifact(path)
+    except ArtifactError as error:
+        assert str(error).startswith(f"{path}: ")
+    else:
+        for one, other in zip(made("cuba").layers, back.layers, strict=True):
+            for field in dataclasses.fields(DenseLayer):
+                np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))

@@ -1,0 +1,114 @@
+"""Learning rate, chunks, and the loop: repeatable, independent of how a batch is split, equal to torch's Adamax."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from decolle_hw.nn.adamax import CompiledAdamax
+from decolle_hw.nn.network import DecolleNetwork
+from decolle_hw.nn.shards import Shards
+from decolle_hw.spec import TrainingSpec, parse_model_spec
+from decolle_hw.training.learner import Learner, chunks, learning_rate
+
+
+def test_learning_rate_falls_as_the_authors_do_it() -> None:
+    spec = TrainingSpec(learning_rate=1.0, lr_drop_interval=30, lr_drop_factor=5.0)
+    assert [learning_rate(spec, epoch) for epoch in (0, 29, 30, 59, 60, 90)] == [1, 1, 1 / 5, 1 / 5, 1 / 10, 1 / 15]
+
+
+@pytest.mark.parametrize(
+    ("steps", "burnin", "every", "expected"),
+    [
+        (5, 2, 1, [(0, 2, False), (2, 3, True), (3, 4, True), (4, 5, True)]),
+        (7, 2, 3, [(0, 2, False), (2, 5, True), (5, 7, True)]),
+        (7, 0, "sequence", [(0, 7, True)]),
+        (7, 3, "sequence", [(0, 3, False), (3, 7, True)]),
+        (4, 1, 99, [(0, 1, False), (1, 4, True)]),
+    ],
+)
+def test_chunks(steps: int, burnin: int, every: int | str, expected: list) -> None:
+    assert list(chunks(steps, burnin, every)) == expected
+
+
+def learner(neuron: str = "decolle") -> Learner:
+    spec = parse_model_spec(
+        {
+            "name": "small",
+            "dataset": {"input_shape": [2, 4, 4], "chunk_size_train": 12},
+            "network": {"neuron": neuron, "Mhid": [20, 10], "alpha": 0.8, "beta": 0.7, "vth": 0.05},
+            "training": {"burnin_steps": 2, "update_every": 5},
+        },
+        "small",
+    )
+    return Learner(DecolleNetwork(spec, 3, torch.Generator().manual_seed(1)), spec.training, torch.device("cpu"))
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    spikes = torch.from_numpy((rng.random((12, 34, 32)) < 0.2).astype(np.uint8))
+    return spikes, torch.eye(3)[torch.from_numpy(rng.integers(0, 3, 34))]
+
+
+def weights(of: Learner) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in of.network.parameters()]
+
+
+@pytest.mark.parametrize("neuron", ["decolle", "cuba"])
+def test_a_run_repeats_itself(neuron: str) -> None:
+    runs = []
+    for _ in range(2):
+        subject = learner(neuron)
+        for _ in range(3):
+            losses = subject.learn_batch(*batch())
+        assert losses.shape == (10, 2)
+        runs.append(weights(subject))
+    assert all(map(torch.equal, *runs))
+    assert not any(map(torch.equal, runs[0], weights(learner(neuron))))
+
+
+def test_one_part_or_many() -> None:
+    results = []
+    for count in (1, 2, 4):
+        subject = learner()
+        subject.shards.count = count
+        assert len(subject.shards.split(34)) == count
+        losses = subject.learn_batch(*batch())
+        results.append([losses, *weights(subject)])
+    for other in results[1:]:
+        for actual, expected in zip(other, results[0], strict=True):
+            # Two updates of at most lr = 1e-3 from gradients that differ by rounding.
+            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+
+
+def test_split_covers_the_batch() -> None:
+    shards = Shards(torch.device("cpu"))
+    for count in (1, 2, 3, 16):
+        shards.count = count
+        for size in (1, 7, 8, 72, 1000):
+            slices = shards.split(size)
+            assert [index for piece in slices for index in range(size)[piece]] == list(range(size))
+
+
+def test_a_failure_in_a_part_is_raised() -> None:
+    spikes, target = batch()
+    with pytest.raises(ValueError, match="layer 0 has 32 inputs, not 5"):
+        learner().learn_batch(spikes[:, :, :5], target)
+
+
+def test_compiled_adamax_is_adamax() -> None:
+    generator = torch.Generator().manual_seed(3)
+    start = torch.randn((9, 7), generator=generator)
+    parameters = [torch.nn.Parameter(start.clone(), requires_grad=False) for _ in range(2)]
+    optimizers = [
+        kind([parameter], lr=1e-2, betas=(0.3, 0.95))
+        for kind, parameter in zip((CompiledAdamax, torch.optim.Adamax), parameters, strict=True)
+    ]
+    for _ in range(20):
+        gradient = torch.randn((9, 7), generator=generator)
+        for optimizer, parameter in zip(optimizers, parameters, strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    # 20 steps of up to 1e-2 added to weights below 4: a rounding of 4 x 2**-24 each.
+    torch.testing.assert_close(*parameters, rtol=0, atol=20 * 4 * 2.0**-24)

@@ -1,0 +1,150 @@
+"""lava-dl's netx runs a cuba artifact as it is, stops at a decolle one, and what it would change is refused."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from decolle_hw.compiler.artifact import save_artifact
+from decolle_hw.compiler.netx import as_netx_runs_it, netx_entries
+from decolle_hw.compiler.program import Program, first_step
+from decolle_hw.errors import CompileError
+from decolle_hw.sim.random_program import random_program, random_spikes
+from decolle_hw.sim.reference import run_reference
+
+try:
+    from lava.lib.dl.netx.hdf5 import Network
+    from lava.lib.dl.netx.utils import optimize_weight_bits
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+    from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
+except ImportError as error:
+    pytest.skip(f"lava-dl cannot be imported: {error}", allow_module_level=True)
+
+
+def run_netx(path: Path, spikes_RTI: np.ndarray) -> list[np.ndarray]:
+    """(R, T, N) spikes of every layer, read with Lava's own sinks."""
+    logging.getLogger("lava").setLevel(logging.ERROR)
+    recordings, steps, inputs = spikes_RTI.shape
+    network = Network(net_config=str(path), reset_interval=steps, reset_offset=1)
+    source = Source(data=spikes_RTI.reshape(-1, inputs).T.astype(np.int32))
+    source.s_out.connect(network.inp)
+    sinks = []
+    for layer in network.layers:
+        sink = Sink(shape=layer.out.shape, buffer=recordings * steps)
+        layer.out.connect(sink.a_in)
+        sinks.append(sink)
+    network.run(RunSteps(recordings * steps), Loihi2SimCfg(select_tag="fixed_pt"))
+    data = [sink.data.get() for sink in sinks]
+    network.stop()
+    return [values.T.reshape(recordings, steps, -1) for values in data]
+
+
+def assert_netx_spikes_equal(program: Program, spikes_RTI: np.ndarray, path: Path) -> None:
+    save_artifact(program, path)
+    reference = run_reference(program, spikes_RTI)
+    assert all(0.005 < rate < 0.995 for rate in reference.firing_rates()), "nothing is tested"
+    for index, (layer, spikes_RTN) in enumerate(zip(program.layers, run_netx(path, spikes_RTI), strict=True)):
+        start = first_step(layer, index)
+        np.testing.assert_array_equal(spikes_RTN[:, start:], reference.layers[index].spikes[:, start:])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_networks_spike_alike(seed: int, tmp_path: Path) -> None:
+    """Several recordings, biases, and weights of every exponent that the quantizer makes."""
+    rng = np.random.default_rng([seed, 5])
+    rates = [0.0]
+    while not all(0.005 < rate < 0.995 for rate in rates):
+        program = random_program(rng, "cuba", sizes=(16, 14, 12, 10), steps=20, like_quantizer=True)
+        spikes_RTI = random_spikes(rng, program, 4)
+        rates = run_reference(program, spikes_RTI).firing_rates()
+    assert any(layer.weight_exp < 0 for layer in program.layers)
+    assert_netx_spikes_equal(program, spikes_RTI, tmp_path / "random.net")
+
+
+def single_signed(sign: int, weight_exp: int) -> Program:
+    rng = np.random.default_rng(1)
+    program = random_program(rng, "cuba", sizes=(10, 8), steps=20, like_quantizer=True)
+    weight = sign * (rng.integers(1, 1 + (254 >> max(1, -weight_exp)), (8, 10)) << max(1, -weight_exp))
+    layer = replace(
+        program.layers[0], weight=weight.astype(np.int32), weight_exp=weight_exp, du=1000, dv=500,
+        vth=np.full(8, 300, np.int32), bias_mant=np.full(8, 3000 if sign < 0 else 0, np.int32),
+    )  # fmt: skip
+    return replace(program, layers=(layer,))
+
+
+@pytest.mark.parametrize("weight_exp", [0, -2, -5])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_single_signed_weights(sign: int, weight_exp: int, tmp_path: Path) -> None:
+    """Lava sees EXCITATORY or INHIBITORY synapses here, where our own run says MIXED."""
+    program = single_signed(sign, weight_exp)
+    assert_netx_spikes_equal(program, random_spikes(np.random.default_rng(2), program, 4), tmp_path / "signed.net")
+
+
+def test_a_decolle_artifact_is_not_run_by_netx(tmp_path: Path) -> None:
+    program = random_program(np.random.default_rng(0), "decolle", sizes=(10, 8), like_quantizer=True)
+    save_artifact(program, tmp_path / "decolle.net")
+    with pytest.raises(AttributeError):  # how netx answers a neuron type that it does not know
+        Network(net_config=str(tmp_path / "decolle.net"))
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("seed", range(300))
+def test_our_account_of_netx_equals_its_code(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    low, high = (int(v) for v in rng.choice([-256, -255, -254, -128, -127, -3, -1, 0, 1, 5, 127, 128, 254, 255], 2))
+    low, high = min(low, high), max(low, high)
+    if high > 254:
+        low = max(low, 0)  # netx clips what it cannot hold; our weights never get there
+    weight = rng.integers(low, high, (3, 4), endpoint=True)
+    weight[0, :2] = low, high
+    if not np.any(weight):
+        weight[0, 0] = 1
+    stored, bits, exponent, _ = optimize_weight_bits(weight)
+    # Then Lava's Dense, which infers the sign mode again: lava.proc.dense.models.
+    sign_mode = determine_sign_mode(stored)
+    in_lava = truncate_weights(clip_weights(stored, sign_mode, num_bits=8), sign_mode, bits)
+    ours, our_exponent = as_netx_runs_it(weight.astype(np.int32))
+    assert our_exponent == exponent
+    np.testing.assert_array_equal(ours, in_lava)
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("positive exponent", {"weight_exp": 2}, r"layer 0: weight_exp 2 does not leave plain integers"),
+    ("lossy exponent", {"weight_exp": -2}, r"layer 0: weight_exp -2 does not leave plain integers"),
+    ("zero", {"weight": np.zeros((3, 2), np.int32)}, r"layer 0: all weights are zero"),
+    (
+        "inhibitory -256",
+        {"weight": np.array([[-2, -4], [-6, -256], [-2, -2]], np.int32)},
+        r"layer 0: weight -256 of neuron 1, input 1 would become -254 in netx",
+    ),
+    ("up to zero", {"weight": np.full((3, 2), -256, np.int32), "weight_exp": -8}, r"weight -1 of neuron 0, input 0"),
+    ("bias", {"bias_mant": np.array([0, 0, 33], np.int32), "bias_exp": 5}, r"layer 0: bias_exp 5 cannot become 6"),
+    ("large bias", {"bias_mant": np.array([0, 0, 4000], np.int32), "bias_exp": 7}, r"bias_exp 7 cannot become 6"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_what_netx_would_change_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    program = random_program(np.random.default_rng(0), "cuba", sizes=(2, 3), like_quantizer=True)
+    weight = np.array([[2, -4], [6, 254], [-256, 2]], np.int32)
+    layer = replace(program.layers[0], **{"weight": weight, "weight_exp": 0, **changes})
+    with pytest.raises(CompileError, match=message):
+        save_artifact(replace(program, layers=(layer,)), tmp_path / "refused.net")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(("exponent", "mantissa", "in_netx"), [(7, 100, 200), (6, -4096, -4096), (0, 128, 2)])
+def test_a_bias_moves_to_the_exponent_of_netx(exponent: int, mantissa: int, in_netx: int) -> None:
+    program = random_program(np.random.default_rng(0), "cuba", sizes=(2, 3), like_quantizer=True)
+    layer = replace(program.layers[0], bias_mant=np.full(3, mantissa, np.int32), bias_exp=exponent)
+    weight = np.array([[2, -4], [6, 254], [-256, 2]], np.int32)
+    layer = replace(layer, weight=weight, weight_exp=0)
+    assert netx_entries(replace(program, layers=(layer,)))["layer/1/bias"].tolist() == [in_netx] * 3

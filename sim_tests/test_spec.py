@@ -1,0 +1,50 @@
+"""Descriptions in YAML: what is read, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from decolle_hw.errors import SpecError
+from decolle_hw.library import shipped_names
+from decolle_hw.spec import load_model_spec, model_spec_from_yaml, model_spec_to_yaml
+from decolle_hw.yamlfile import parse_yaml
+
+
+@pytest.mark.parametrize("name", shipped_names("models"))
+def test_every_shipped_model_reads_and_round_trips(name):
+    spec = load_model_spec(name)
+    assert spec.name == name
+    assert model_spec_from_yaml(model_spec_to_yaml(spec), "test") == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("2.5E4", 2.5e4), ("-1e3", -1e3), (".5e1", 5.0), ("3", 3), ("e3", "e3"), ("1e", "1e")],
+)
+def test_numbers_as_people_write_them(text, value):
+    parsed = parse_yaml(text)
+    assert parsed == value and type(parsed) is type(value)
+
+
+def test_overrides_reach_their_key():
+    spec = load_model_spec("digits", ("training.learning_rate=1e-2", "network.Mhid=[64, 10]", "network.alpha=0"))
+    assert spec.training.learning_rate == 0.01 and spec.network.Mhid == [64, 10] and spec.network.alpha == 0.0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("network.neuron=cubo", ["network.neuron", "did you mean 'cuba'?"]),
+        ("network.alpha=1.0", ["network.alpha", "1.0"]),
+        ("dataset.input_shape=[1, 8, 8]", ["input_shape [1, 8, 8]", "polarities"]),
+        ("training.update_every=0", ["training.update_every", "0"]),
+        ("name.first=x", ["'name' is a value"]),
+        ("training.betas=[0.9]", ["training.betas"]),
+    ],
+)
+def test_wrong_values_are_named(override, words):
+    with pytest.raises(SpecError) as caught:
+        load_model_spec("digits", (override,))
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
