@@ -22,18 +22,18 @@ bench: $(STAMP)
 clean:
 	rm -rf .venv build *.egg-info
 
-# The stamp is written last: an interrupted installation starts again.
+# The stamp is written last: an interrupted installation starts again. A candidate inside a virtual environment stands
+# for the interpreter it was made from, as the environment may be the one that is about to be replaced.
 $(STAMP): setup.cfg pyproject.toml
-	@is310() { "$$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; }; \
-	for candidate in python3.10 python3 python \
-	    "$$(pyenv prefix 3.10 2>/dev/null || true)/bin/python" \
+	@for candidate in python3.10 python3 python \
+	    "$$(pyenv prefix 3.10 2>/dev/null)/bin/python" \
 	    "$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python 2>/dev/null | tail -n 1)" \
-	    "$$(uv python find 3.10 2>/dev/null || true)"; do \
-	  if [ -n "$$candidate" ] && is310 "$$candidate"; then python="$$candidate"; break; fi; \
+	    "$$(uv python find 3.10 2>/dev/null)"; do \
+	  python="$$("$$candidate" -c 'import os, sys; print(os.path.realpath(sys.executable) if sys.version_info[:2] == (3, 10) else "")' 2>/dev/null)"; \
+	  if [ -n "$$python" ]; then break; fi; \
 	done; \
-	rm -rf .venv; \
-	if [ -n "$$python" ]; then echo "creating .venv with $$python"; "$$python" -m venv .venv; \
-	elif command -v uv >/dev/null; then echo "creating .venv with uv"; uv venv --seed --python 3.10 .venv; \
+	if [ -n "$$python" ]; then echo "creating .venv with $$python"; rm -rf .venv; "$$python" -m venv .venv; \
+	elif command -v uv >/dev/null; then echo "creating .venv with uv"; rm -rf .venv; uv venv --seed --python 3.10 .venv; \
 	else echo "Python 3.10 not found: install it (pyenv install 3.10, uv python install 3.10, or your system's python3.10) and run make again" >&2; exit 1; fi
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e '.[test]'

@@ -12,21 +12,45 @@ from pathlib import Path
 from decolle_hw.errors import UsageError
 
 
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well."""
-    partial = path.with_name(f".{path.name}.partial")
+def check_writable(path: Path) -> None:
+    """Raise `UsageError` now if a file could not be written at `path` later: before the work, not after it."""
+    if not path.name:
+        raise UsageError(f"{str(path)!r}: is a folder; give the name of a file to write")
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; give the name of a file to write")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is a device or a pipe, which cannot be replaced at once; give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Fail before the work, not after it.
-        with open(partial, "wb"):
-            pass
+        handle, probe = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        os.close(handle)
+        os.unlink(probe)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well and vanishes otherwise."""
+    check_writable(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
         yield partial
+        partial.chmod(0o666 & ~_umask())
         os.replace(partial, path)
     except OSError as error:
         raise _cannot_write(path, error) from None
     finally:
-        partial.unlink(missing_ok=True) if path.parent.is_dir() else None
+        partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """mkstemp makes files that only their owner may read; the finished file gets what the user's umask says."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
@@ -35,7 +59,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
-        partial.chmod(0o755)
+        partial.chmod(0o777 & ~_umask())
     except OSError as error:
         raise _cannot_write(path, error) from None
     try:

@@ -6,6 +6,7 @@ Library modules are imported inside the commands, so that `--help` needs neither
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import click
 
 from decolle_hw import __version__
-from decolle_hw.errors import CheckError, DecolleHwError
+from decolle_hw.errors import CheckError, DecolleHwError, UsageError
 
 INTERRUPTED = 130  # what shells report after SIGINT
+TERMINATED = 143  # and after SIGTERM
 
 _runs = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of training runs."
@@ -38,8 +40,9 @@ _set = click.option(
 def _console() -> Any:
     from rich.console import Console
 
-    # A pipe has no width: tables keep their columns instead of folding at 80.
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    # Names and paths are printed as they are. A pipe has no width: tables keep their columns there.
+    width = None if sys.stdout.isatty() else 140
+    return Console(width=width, markup=False, emoji=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -118,9 +121,12 @@ def run(
 
     In Lava every spike is compared with the integer reference; exit code 1 if one differs.
     """
+    from decolle_hw.atomic import check_writable
     from decolle_hw.workflow import require_simulator, run_artifact, write_json
 
     require_simulator(sim, hw)
+    if json_path is not None:
+        check_writable(json_path)
     from decolle_hw.report import print_executed
 
     console = _console()
@@ -128,7 +134,7 @@ def run(
     print_executed(executed, console)
     if json_path is not None:
         write_json(executed.to_json(), json_path)
-        console.print(f"wrote {json_path}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {json_path}", soft_wrap=True)
     if executed.comparison is not None and not executed.comparison.equal:
         raise CheckError("Lava and the integer reference differ; run `decolle-hw verify` for the registers")
 
@@ -150,6 +156,8 @@ def verify(artifact: Path | None, samples: int, dataset: str | None, networks: i
     from decolle_hw.workflow import verify_artifact, verify_random
 
     console = _console()
+    if networks is not None and (artifact is not None or dataset is not None):
+        raise UsageError("--random compares networks of its own; leave ARTIFACT and --data out")
     if networks is not None:
         results = verify_random(networks, seed, console)
         print_random(results, console)
@@ -178,6 +186,14 @@ def demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path) -> No
 
 def main() -> None:
     """Entry point: turns our errors into one line and an exit code, never a traceback."""
+    parent = os.getpid()
+
+    def terminated(*_: object) -> None:
+        if os.getpid() != parent:
+            os._exit(TERMINATED)  # a worker of Lava, forked with this handler: nothing of ours to clean up
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminated)  # so that temporary files go, as they do on Ctrl-C
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:

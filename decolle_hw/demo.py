@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from decolle_hw import report
+from decolle_hw.atomic import check_writable
 from decolle_hw.errors import CheckError
 from decolle_hw.fidelity import Fidelity, float_against_integer
 from decolle_hw.figures import draw_decision
@@ -19,7 +19,7 @@ from decolle_hw.progress import percent
 from decolle_hw.sim.compare import Comparison
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import load_model_spec
-from decolle_hw.workflow import compile_model, load_test_recordings, run_both, spread, train_model
+from decolle_hw.workflow import compile_model, lava_runner, load_test_recordings, run_both, spread, train_model
 
 DEMO_RECORDINGS = 100
 
@@ -39,8 +39,12 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
 
     Raises `CheckError` if Lava and the integer reference differ anywhere.
     """
+    spec = load_model_spec(model, overrides)
+    lava_runner()  # fail now where Lava cannot be imported, not after training
+    picture = output / f"{spec.name}.demo.png"
+    check_writable(picture)
     console.rule("1  learn (float, DECOLLE)")
-    run = train_model(load_model_spec(model, overrides), runs, "auto", console)
+    run = train_model(spec, runs, "auto", console)
     report.print_training(run, console)
 
     console.rule("2  compile to Loihi 2 integers")
@@ -55,7 +59,6 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
     fidelity = float_against_integer(run.network(), program, recordings)
     decisions = decide(program, trace)
 
-    picture = output / f"{run.spec.name}.demo.png"
     # The first recording that the network gets right: a typical one, as most are.
     chosen = int(np.argmax(decisions == recordings.labels))
     draw_decision(
@@ -71,11 +74,10 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
 
 def _print_chain(result: DemoResult, console: Console) -> None:
     fidelity = result.fidelity
-    table = Table(title=f"the same {fidelity.recordings} test recordings along the chain", title_justify="left")
-    table.add_column("stage")
-    table.add_column("accuracy", justify="right")
+    console.print(f"the same {fidelity.recordings} test recordings along the chain", style="bold")
+    table = report.new_table("stage", "accuracy")
     table.add_row("float network (PyTorch)", percent(fidelity.float_accuracy))
     table.add_row("integer reference", percent(fidelity.integer_accuracy))
     table.add_row("Lava CPU simulator", percent(result.lava_hits / fidelity.recordings))
     console.print(table)
-    console.print(f"wrote {result.picture}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {result.picture}", soft_wrap=True)

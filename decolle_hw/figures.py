@@ -43,6 +43,8 @@ def draw_decision(
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    # Class names are folder names: a $ in one is not mathematics.
+    matplotlib.rcParams["text.parse_math"] = False
     layers = len(program.layers)
     rows = layers + 2
     figure = plt.figure(figsize=(12, 2.0 * rows + 1), layout="constrained")
@@ -58,7 +60,6 @@ def draw_decision(
         _raster(axes, trace.layers[index].spikes[0], f"layer {index}")
     _readout(figure.add_subplot(grid[rows - 1, 1], sharex=first), program, trace, label)
     figure.suptitle(f"{program.name}: {program.layers[0].neuron} neurons in Lava, one test recording")
-    # From the path to the bytes in one go, so that a failed save leaves nothing.
     with new_file(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
     plt.close(figure)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from decolle_hw.training.train import EpochRecord
@@ -21,7 +22,7 @@ def percent(share: float) -> str:
 
 def _bars(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -33,7 +34,7 @@ def _bars(console: Console) -> Progress:
 
 @contextmanager
 def counting(console: Console, what: str) -> Iterator[Report]:
-    """A callback (done, total): a bar on a terminal; elsewhere one line at the start and one at the end."""
+    """A callback (done, total): a bar on a terminal; elsewhere one line at the start."""
     if not console.is_terminal:
         console.print(f"{what} ...")
         yield lambda done, total: None
@@ -41,6 +42,17 @@ def counting(console: Console, what: str) -> Iterator[Report]:
     with _bars(console) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def working(console: Console, what: str) -> Iterator[None]:
+    """For work that cannot be counted: a spinner on a terminal, one line elsewhere."""
+    if not console.is_terminal:
+        console.print(f"{what} ...")
+        yield
+        return
+    with console.status(Text(what)):
+        yield
 
 
 class TrainingProgress:
@@ -78,6 +90,5 @@ class TrainingProgress:
         self.console.print(
             f"epoch {record.epoch:3d}/{self.epochs}  test accuracy per layer {accuracy}  "
             f"loss {loss}  {record.seconds:.1f} s",
-            highlight=False,
             soft_wrap=True,
         )

@@ -19,8 +19,9 @@ def with_interval(hits: int, count: int) -> str:
     return f"{percent(hits / count)}  (95 %: {100 * low:.1f}-{100 * high:.1f})"
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def new_table(*columns: str) -> Table:
+    """A table with its first column flush left, the figures flush right."""
+    table = Table()
     for index, name in enumerate(columns):
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     return table
@@ -30,8 +31,10 @@ def print_training(run: Run, console: Console) -> None:
     """Summary of `train`."""
     metrics, spec = run.metrics, run.spec
     last = metrics["history"][-1]
-    table = _table(f"{spec.name}: trained on {metrics['train_recordings']} recordings, {metrics['device']}",
-                   "layer", "units", "test accuracy", "firing rate", "loss")  # fmt: skip
+    console.print(
+        f"{spec.name}: trained on {metrics['train_recordings']} recordings, {metrics['device']}", style="bold"
+    )
+    table = new_table("layer", "units", "test accuracy", "firing rate", "loss")  # fmt: skip
     for index, units in enumerate(spec.network.Mhid):
         table.add_row(
             str(index), str(units), percent(last["test_accuracy"][index]),
@@ -41,9 +44,9 @@ def print_training(run: Run, console: Console) -> None:
     hits = round(metrics["test_accuracy"][-1] * metrics["test_recordings"])
     console.print(
         f"test accuracy {with_interval(hits, metrics['test_recordings'])} on {metrics['test_recordings']} "
-        f"recordings, {metrics['seconds']:.0f} s", highlight=False,
+        f"recordings, {metrics['seconds']:.0f} s",
     )  # fmt: skip
-    console.print(f"wrote {run.folder}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {run.folder}", soft_wrap=True)
 
 
 def print_compiled(compiled: Compiled, console: Console) -> None:
@@ -51,13 +54,13 @@ def print_compiled(compiled: Compiled, console: Console) -> None:
     _print_resources(compiled, console)
     _print_numerics(compiled, console)
     _print_fidelity(compiled.fidelity, console)
-    console.print(f"wrote {compiled.path}\nwrote {compiled.report_path}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {compiled.path}\nwrote {compiled.report_path}", soft_wrap=True)
 
 
 def _print_resources(compiled: Compiled, console: Console) -> None:
     report = compiled.resources
-    table = _table(f"{compiled.program.name} on {compiled.target.name}: resources",
-                   "layer", "neurons", "synapses", "memory [KiB]", "format", "cores", "limited by")  # fmt: skip
+    console.print(f"{compiled.program.name} on {compiled.target.name}: resources", style="bold")
+    table = new_table("layer", "neurons", "synapses", "memory [KiB]", "format", "cores", "limited by")  # fmt: skip
     for layer in report.layers:
         table.add_row(
             str(layer.layer), f"{layer.neurons:,}", f"{layer.synapses:,}", f"{layer.memory_bits / 8192:.1f}",
@@ -66,19 +69,17 @@ def _print_resources(compiled: Compiled, console: Console) -> None:
     console.print(table)
     console.print(
         f"at least {report.cores} of {report.usable_cores} usable cores of one chip; smallest board: {report.board}",
-        highlight=False,
     )
-    limits = _table("limits of the target", "limit", "value", "confidence", "source")
+    console.print("limits of the target", style="bold")
     for limit in report.limits_used:
-        limits.add_row(limit.name, str(limit.value), limit.confidence, limit.source)
-    console.print(limits)
+        console.print(f"  {limit.name} = {limit.value} ({limit.confidence}: {limit.source})")
     for note in report.notes:
-        console.print(f"note: {note}", highlight=False)
+        console.print(f"note: {note}")
 
 
 def _print_numerics(compiled: Compiled, console: Console) -> None:
-    table = _table(
-        "integers", "layer", "du", "dv", "vth", "weight_exp", "weight rms error", "alpha error", "beta error",
+    console.print("integers", style="bold")
+    table = new_table("layer", "du", "dv", "vth", "weight_exp", "weight rms error", "alpha error", "beta error",
         "|u| peak", "|v| peak",
     )  # fmt: skip
     rows = zip(compiled.program.layers, compiled.program.quantization, compiled.fidelity.register_peak, strict=True)
@@ -90,12 +91,12 @@ def _print_numerics(compiled: Compiled, console: Console) -> None:
             f"{figures['alpha_error']:+.1e}", f"{figures['beta_error']:+.1e}", percent(peak["u"]), percent(peak["v"]),
         )  # fmt: skip
     console.print(table)
-    console.print("peaks are shares of the 24-bit register, over the recordings below", highlight=False)
+    console.print("peaks are shares of the 24-bit register, over the recordings below")
 
 
 def _print_fidelity(fidelity: Fidelity, console: Console) -> None:
-    table = _table(f"float against integer, {fidelity.recordings} test recordings",
-                   "layer", "same spikes", "rate float", "rate integer")  # fmt: skip
+    console.print(f"float against integer, {fidelity.recordings} test recordings", style="bold")
+    table = new_table("layer", "same spikes", "rate float", "rate integer")  # fmt: skip
     rows = zip(fidelity.spike_agreement, fidelity.float_rate, fidelity.integer_rate, strict=True)
     for index, (agreement, float_rate, integer_rate) in enumerate(rows):
         table.add_row(str(index), f"{100 * agreement:.2f} %", f"{float_rate:.4f}", f"{integer_rate:.4f}")
@@ -104,14 +105,14 @@ def _print_fidelity(fidelity: Fidelity, console: Console) -> None:
         f"accuracy float   {with_interval(fidelity.float_hits, fidelity.recordings)}\n"
         f"accuracy integer {with_interval(fidelity.integer_hits, fidelity.recordings)}, "
         f"same decision on {fidelity.same_decision} of {fidelity.recordings}",
-        highlight=False,
     )
 
 
 def print_executed(executed: Executed, console: Console) -> None:
     """Summary of `run --sim`."""
     count = len(executed.labels)
-    table = _table(f"{executed.program.name} in {executed.backend}", "figure", "value")
+    console.print(f"{executed.program.name} in {executed.backend}", style="bold")
+    table = new_table("figure", "value")
     table.add_row("recordings", str(count))
     table.add_row("accuracy", with_interval(executed.hits, count))
     for index, rate in enumerate(executed.firing_rates):
@@ -127,16 +128,16 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     parts = ", ".join(f"{name} {count:,}" for name, (count, _) in comparison.per_quantity.items())
     console.print(
         f"Lava against the integer reference: {comparison.compared:,} values compared ({parts}), "
-        f"{comparison.mismatches:,} mismatches", highlight=False, soft_wrap=True,
+        f"{comparison.mismatches:,} mismatches", soft_wrap=True,
     )  # fmt: skip
     if comparison.first is not None:
-        console.print(f"first divergence (left is the reference): {comparison.first}", highlight=False)
+        console.print(f"first divergence (left is the reference): {comparison.first}")
 
 
 def print_random(results: list[tuple[Program, Comparison]], console: Console) -> None:
     """Summary of `verify --random`."""
-    table = _table("random networks, Lava against the integer reference",
-                   "network", "neuron", "layers", "values compared", "mismatches")  # fmt: skip
+    console.print("random networks, Lava against the integer reference", style="bold")
+    table = new_table("network", "neuron", "layers", "values compared", "mismatches")  # fmt: skip
     for program, comparison in results:
         sizes = "-".join(str(n) for n in (program.num_inputs, *(layer.num_neurons for layer in program.layers)))
         table.add_row(
@@ -145,7 +146,7 @@ def print_random(results: list[tuple[Program, Comparison]], console: Console) ->
     console.print(table)
     compared = sum(comparison.compared for _, comparison in results)
     mismatches = sum(comparison.mismatches for _, comparison in results)
-    console.print(f"{compared:,} values compared, {mismatches:,} mismatches", highlight=False)
+    console.print(f"{compared:,} values compared, {mismatches:,} mismatches")
     for program, comparison in results:
         if comparison.first is not None:
-            console.print(f"{program.name}: first divergence: {comparison.first}", highlight=False)
+            console.print(f"{program.name}: first divergence: {comparison.first}")

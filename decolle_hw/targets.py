@@ -14,7 +14,8 @@ from decolle_hw.library import find_yaml
 from decolle_hw.yamlfile import describe, read_yaml
 
 Confidence = Literal["published", "derived", "secondary", "assumed"]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=2**40)]
+RegisterBits = Annotated[int, Field(ge=1, le=32)]
 # Lava's and our integer paths hold weights of at most 8 bits including the sign (fixedpoint.MIXED_WEIGHT_*).
 WeightBits = Annotated[int, Field(ge=2, le=8)]
 ExponentRange = Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 class _Section(BaseModel):
     # Strict, as in spec.py: a limit that needs guessing is a wrong limit.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Limit(_Section, Generic[T]):
@@ -54,9 +55,9 @@ class Target(_Section):
     synapses_per_chip: Limit[PositiveInt]
     weight_bits: Limit[WeightBits] = Field(description="bits stored per weight with its sign (MIXED)")
     weight_exp: Limit[ExponentRange] = Field(description="smallest and largest shift of the dendritic sum")
-    decay_bits: Limit[PositiveInt] = Field(description="width of the decay registers du and dv, unsigned")
-    vth_bits: Limit[PositiveInt] = Field(description="width of the threshold mantissa")
-    bias_mant_bits: Limit[PositiveInt] = Field(description="width of the bias mantissa, signed")
+    decay_bits: Limit[RegisterBits] = Field(description="width of the decay registers du and dv, unsigned")
+    vth_bits: Limit[RegisterBits] = Field(description="width of the threshold mantissa")
+    bias_mant_bits: Limit[RegisterBits] = Field(description="width of the bias mantissa, signed")
     bias_exp_bits: Limit[PositiveInt] = Field(description="width of the bias exponent, unsigned")
     max_delay: Limit[Annotated[int, Field(ge=0)]] = Field(description="longest synaptic delay in time steps")
     graded_payload_bits: Limit[Annotated[int, Field(ge=0)]] = Field(description="spike payload; 0: binary spikes")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from decolle_hw import data
-from decolle_hw.atomic import new_file
+from decolle_hw.atomic import check_writable, new_file
 from decolle_hw.compiler.artifact import load_artifact, newest_artifact, save_artifact
 from decolle_hw.compiler.compile import calibration_set, compile_run
 from decolle_hw.compiler.program import Program
@@ -22,7 +23,7 @@ from decolle_hw.compiler.resources import ResourceReport, resource_table
 from decolle_hw.compiler.rules import check
 from decolle_hw.errors import UsageError
 from decolle_hw.fidelity import Fidelity, batches, float_against_integer, to_batch_first
-from decolle_hw.progress import TrainingProgress, counting
+from decolle_hw.progress import TrainingProgress, counting, working
 from decolle_hw.sim.compare import Comparison, compare
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace, decide
@@ -63,14 +64,18 @@ def compile_model(
     run = load_run(run_folder or newest_run(runs))
     if dataset is not None:
         run = run.with_data(dataset)
-    with counting(console, f"quantizing {run.folder} for {target.name}"):
+    path = output or Path(f"{run.spec.name}.net")
+    if path.suffix != ".net":
+        raise UsageError(f"--output {path}: the name must end in .net, or `run --sim` would not find it")
+    report_path = path.with_suffix(".report.json")
+    check_writable(path)
+    check_writable(report_path)
+    with working(console, f"quantizing {run.folder} for {target.name}"):
         program = compile_run(run, target.name, calibration_set(run))
         check(program, target)
-    with counting(console, "comparing float and integer network"):
-        test_set = data.load_split(run.spec.dataset, "test")
+    with working(console, "comparing float and integer network"):
+        test_set = data.load_split(run.spec.dataset, "test", classes=run.classes)
         fidelity = float_against_integer(run.network(), program, spread(test_set, CHECKED_RECORDINGS))
-    path = output or Path(f"{program.name}.net")
-    report_path = path.with_suffix(".report.json")
     resources = resource_table(program, target)
     report = {
         "network": program.name,
@@ -130,6 +135,8 @@ def run_artifact(
     A Lava run is compared spike by spike with the reference as it goes; the caller decides what a difference means.
     """
     program = load_artifact(artifact or newest_artifact(Path()))
+    if backend == "lava":
+        lava_runner()  # fail now where Lava cannot be imported
     recordings = load_test_recordings(program, dataset)
     if samples is None:
         samples = LAVA_RECORDINGS if backend == "lava" else len(recordings)
@@ -138,7 +145,7 @@ def run_artifact(
     if backend == "lava":
         trace, comparison = run_both(program, recordings, record=False, console=console)
     else:
-        with counting(console, f"running {program.name} in the integer reference"):
+        with working(console, f"running {program.name} in the integer reference"):
             trace, comparison = reference_run(program, recordings), None
     seconds = time.perf_counter() - began
     return Executed(
@@ -163,12 +170,23 @@ def run_both(
     program: Program, recordings: data.BinnedRecordings, *, record: bool, console: Console
 ) -> tuple[Trace, Comparison]:
     """Recordings in Lava and in the reference; the Lava trace and the comparison of the two."""
-    from decolle_hw.lava_backend.runner import run_lava  # here: importing Lava takes seconds and Python 3.10
-
+    run_lava = lava_runner()
     spikes_RTI = to_batch_first(recordings.dense(np.arange(len(recordings))))
     with counting(console, f"running {program.name} in Lava") as progress:
         lava = run_lava(program, spikes_RTI, record=record, progress=progress)
     return lava, compare(program, run_reference(program, spikes_RTI, record=record), lava)
+
+
+def lava_runner() -> Callable[..., Trace]:
+    """`lava_backend.runner.run_lava`; imported here, as Lava takes seconds to import and needs Python 3.10."""
+    try:
+        from decolle_hw.lava_backend.runner import run_lava
+    except ImportError as error:
+        raise UsageError(
+            f"Lava cannot be imported ({error}): it needs Python 3.10 with lava-nc 0.10.0; "
+            "`run --sim --backend reference` works without it"
+        ) from None
+    return run_lava
 
 
 def load_test_recordings(program: Program, dataset: str | None) -> data.BinnedRecordings:
@@ -176,7 +194,7 @@ def load_test_recordings(program: Program, dataset: str | None) -> data.BinnedRe
     spec = model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net")
     if dataset is not None:
         return data.load_folder(dataset, spec.dataset, program.classes)
-    return data.load_split(spec.dataset, "test")
+    return data.load_split(spec.dataset, "test", classes=program.classes)
 
 
 def spread(recordings: data.BinnedRecordings, count: int) -> data.BinnedRecordings:
@@ -198,9 +216,9 @@ def verify_artifact(
 
 def verify_random(count: int, seed: int, console: Console) -> list[tuple[Program, Comparison]]:
     """`decolle-hw verify --random`: the same for random networks of both neurons, extremes included."""
-    from decolle_hw.lava_backend.runner import run_lava
     from decolle_hw.sim.random_program import random_program, random_spikes
 
+    run_lava = lava_runner()
     results = []
     with counting(console, "random networks in Lava") as progress:
         for index in range(count):

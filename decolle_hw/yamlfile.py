@@ -36,6 +36,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{path}: is not YAML for a description: nested too deeply") from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise SpecError(f"{path}: is not YAML: {reason}") from None

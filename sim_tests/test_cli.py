@@ -18,9 +18,14 @@ from decolle_hw.compiler.artifact import load_artifact
 TINY = """
 name: tiny
 dataset: {name: digits, input_shape: [2, 12, 12], deltat: 15000, chunk_size_train: 20, chunk_size_test: 20}
-network: {neuron: NEURON, Mhid: [24, 16], alpha: 0.8, beta: 0.7, vth: 0.1}
+network: {neuron: NEURON, Mhid: [24, 16], alpha: 0.8, beta: 0.7VTH}
 training: {num_epochs: 2, learning_rate: 0.02, burnin_steps: 4, update_every: 4, batch_size: 128}
 """
+
+
+def tiny(neuron: str) -> str:
+    """The YAML of a network that trains in a second."""
+    return TINY.replace("NEURON", neuron).replace("VTH", ", vth: 0.1" if neuron == "cuba" else "")
 
 
 class Outcome:
@@ -50,7 +55,7 @@ def decolle_hw(monkeypatch, capsys):
 def workplace(request, tmp_path_factory):
     """A folder in which a tiny network was trained and compiled, one per neuron."""
     folder = tmp_path_factory.mktemp(request.param)
-    (folder / "tiny.yaml").write_text(TINY.replace("NEURON", request.param))
+    (folder / "tiny.yaml").write_text(tiny(request.param))
     for arguments in (["train", "tiny.yaml"], ["compile", "--target", "loihi2"]):
         done = subprocess.run(
             [sys.executable, "-m", "decolle_hw.cli", *arguments], cwd=folder, capture_output=True, text=True
@@ -129,7 +134,7 @@ def test_verify_random_networks(decolle_hw):
 
 def test_demo_tells_the_whole_story(tmp_path, decolle_hw, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("tiny.yaml").write_text(TINY.replace("NEURON", "decolle"))
+    Path("tiny.yaml").write_text(tiny("decolle"))
     outcome = decolle_hw("demo", "tiny.yaml")
     assert outcome.code == 0, outcome.err
     assert ", 0 mismatches" in outcome.out and "Lava CPU simulator" in outcome.out
@@ -139,7 +144,7 @@ def test_demo_tells_the_whole_story(tmp_path, decolle_hw, monkeypatch):
 
 def test_a_seed_repeats_itself(tmp_path, decolle_hw, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("tiny.yaml").write_text(TINY.replace("NEURON", "decolle"))
+    Path("tiny.yaml").write_text(tiny("decolle"))
     for runs in ("a", "b"):
         assert decolle_hw("train", "tiny.yaml", "--epochs", "1", "--runs", runs).code == 0
     first, second = (next(Path(runs).rglob("checkpoint.safetensors")).read_bytes() for runs in ("a", "b"))
@@ -158,7 +163,7 @@ def test_own_recordings_from_folder_to_lava(tmp_path, decolle_hw, monkeypatch):
             x, y, p = rng.integers(half, half + 6, count), rng.integers(0, 12, count), rng.integers(0, 2, count)
             data = np.stack([x, y, (p << 7) | (t >> 16), (t >> 8) & 255, t & 255], 1).astype(np.uint8)
             Path("mine", name, f"{index}.bin").write_bytes(data.tobytes())
-    Path("tiny.yaml").write_text(TINY.replace("NEURON", "cuba"))
+    Path("tiny.yaml").write_text(tiny("cuba"))
     assert decolle_hw("train", "tiny.yaml", "--data", "mine", "--set", "training.num_epochs=6").code == 0
     assert decolle_hw("compile").code == 0
     outcome = decolle_hw("run", "--sim", "--data", "mine", "--json", "out.json")
@@ -177,6 +182,9 @@ def test_own_recordings_from_folder_to_lava(tmp_path, decolle_hw, monkeypatch):
         (["train", "digits", "--set", "training.num_epochs"], ["key=value"]),
         (["train", "digits", "--set", "training.burnin_steps=60"], ["burnin_steps 60", "chunk_size_train 60"]),
         (["train", "digits", "--set", "dataset.name=digit"], ["dataset.name", "'digit'", "did you mean 'digits'?"]),
+        (["train", "digits", "--set", "network.vth=0.2"], ["vth 0.2", "no effect on neuron decolle"]),
+        (["train", "digits", "--set", "network.wrp=.inf"], ["network.wrp", "inf"]),
+        (["train", "digits", "--seed", str(2**70)], ["training.seed"]),
         (["train", "nmnist"], ["dataset.path", "--data"]),
         (["train", "nmnist", "--data", "missing"], ["missing", "does not exist"]),
         (["train", "nmnist", "--data", "empty"], ["empty"]),
@@ -186,6 +194,8 @@ def test_own_recordings_from_folder_to_lava(tmp_path, decolle_hw, monkeypatch):
         (["run", "--sim"], ["no compiled network", "decolle-hw compile"]),
         (["run"], ["--sim"]),
         (["run", "--hw"], ["--hw", "Intel"]),
+        (["run", "--sim", "notes.net", "--json", "."], ["'.'", "is a folder"]),
+        (["verify", "notes.net", "--random", "1"], ["--random", "ARTIFACT"]),
         (["run", "--sim", "missing.net"], ["missing.net", "does not exist"]),
         (["run", "--sim", "notes.net"], ["notes.net", "not a decolle-hw artifact"]),
         (["verify", "other.net"], ["other.net", "group 'decolle_hw' is missing"]),
@@ -212,6 +222,8 @@ def test_bad_input_is_one_clear_line(tmp_path, decolle_hw, monkeypatch, argument
         ("name: x\nnetwork: {Mhid: [8], alfa: 0.9}\n", ["network.alfa", "did you mean 'alpha'?"]),
         ("name: x\nnetwork: {Mhid: [8], alpha: 1.5}\n", ["network.alpha", "1.5"]),
         ("name: x\nnetwork: {Mhid: ['8']}\n", ["network.Mhid", "'8'"]),
+        ("name: x\nnetwork: {Mhid: [8], neuron: cuba, wrp: 1.0}\n", ["wrp 1.0", "no effect on neuron cuba"]),
+        ("[" * 3000, ["mine.yaml", "nested"]),
         ("name: x\nnetwork: {Mhid: []}\n", ["network.Mhid"]),
         ("name: x\n", ["network", "missing"]),
         ("name: ../x\nnetwork: {Mhid: [8]}\n", ["name", "../x"]),
@@ -238,7 +250,7 @@ def test_nothing_can_be_written(decolle_hw, tmp_path, monkeypatch):
     """A file where the runs folder should be: as good as no permission, and it holds for root too."""
     monkeypatch.chdir(tmp_path)
     Path("runs").write_text("in the way")
-    Path("tiny.yaml").write_text(TINY.replace("NEURON", "decolle"))
+    Path("tiny.yaml").write_text(tiny("decolle"))
     fails(decolle_hw("train", "tiny.yaml"), "runs", "cannot be written")
     assert Path("runs").read_text() == "in the way"
 

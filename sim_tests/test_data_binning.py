@@ -12,7 +12,7 @@ from tonic.transforms import ToFrame
 from decolle_hw.data import load_folder
 from decolle_hw.data.binning import active_entries, bin_recordings
 from decolle_hw.data.folder import read_recording
-from decolle_hw.errors import SpecError
+from decolle_hw.errors import DataError, SpecError
 from decolle_hw.spec import DatasetSpec
 
 NMNIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "nmnist_small"
@@ -56,7 +56,8 @@ rows = st.tuples(times, st.integers(0, W - 1), st.integers(0, H - 1), st.boolean
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(rows, max_size=40), min_size=1, max_size=4))
 def test_dense_equals_brute_force(recordings):
-    recordings = [make_events(recording) for recording in recordings]
+    # One event inside of the steps: a recording without is refused.
+    recordings = [make_events([(STEPS * DELTAT // 2, 1, 2, 0), *recording]) for recording in recordings]
     data = binned(recordings)
     frames = data.dense(range(len(data)))
     assert frames.dtype == np.uint8 and frames.shape == (STEPS, len(recordings), P * H * W)
@@ -82,16 +83,27 @@ def test_time_starts_at_zero_and_ends_before_the_last_boundary():
     assert active_entries(events, (P, H, W), DELTAT, STEPS).tolist() == [0, 70 + 1, 5 * 70 + 35 + 2]
 
 
-def test_empty_recordings_give_empty_frames():
-    data = binned([make_events([]), make_events([(0, 0, 0, 0)]), make_events([(600, 0, 0, 0)])])
-    assert data.dense([0, 1, 2]).sum(axis=(0, 2)).tolist() == [0, 1, 0]
+def test_no_recordings_give_no_frames():
     nothing = binned([])
     assert (len(nothing), nothing.density, nothing.dense([]).shape) == (0, 0.0, (STEPS, 0, 70))
 
 
+def test_a_recording_without_an_event_inside_of_the_steps_is_refused():
+    good = make_events([(599, 0, 0, 0), (600, 0, 0, 0)])
+    assert binned([good]).dense([0]).sum() == 1
+    with pytest.raises(DataError) as error:
+        binned([good, make_events([(600, 0, 0, 0), (725, 0, 0, 0)])])
+    message = str(error.value)
+    assert message.startswith("r/1: has no event in the 600 us") and "\n" not in message
+    assert "first event is at 600 us, its last at 725 us" in message
+    assert "shift the recording" in message and "raise dataset.chunk_size_train/chunk_size_test" in message
+    with pytest.raises(DataError, match=r"r/0: holds no events; lower dataset.camera.contrast_threshold"):
+        binned([make_events([])])
+
+
 def test_take_and_dense_follow_the_order_given():
     rng = np.random.default_rng(0)
-    recordings = [make_events([tuple(rng.integers(0, (600, W, H, 2))) for _ in range(n)]) for n in (5, 0, 30, 12)]
+    recordings = [make_events([tuple(rng.integers(0, (600, W, H, 2))) for _ in range(n)]) for n in (5, 1, 30, 12)]
     data = binned(recordings)
     which = [3, 0, 3, 1]
     chosen = data.take(which)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from decolle_hw.data import dataset_classes, digits, load_split, recording_events
-from decolle_hw.data.splitting import stratified_split
-from decolle_hw.errors import SpecError
+from decolle_hw.data.splitting import split_by_name, stratified_split
+from decolle_hw.errors import DataError, SpecError
 from decolle_hw.spec import CameraSpec, DatasetSpec
 
 SPEC = DatasetSpec(deltat=5000, chunk_size_train=60, chunk_size_test=50)
@@ -71,9 +71,18 @@ def test_too_small_a_sensor_is_refused(shape):
 def test_stratified_split_leaves_one_on_each_side():
     labels = np.repeat([0, 1, 2, 3], [1, 2, 3, 10])
     for fraction, expected in ((0.01, [0, 1, 1, 1]), (0.5, [0, 1, 2, 5]), (0.99, [0, 1, 2, 9])):
-        train, test = stratified_split(labels, fraction)
-        assert sorted([*train, *test]) == list(range(16))
-        assert np.bincount(labels[test], minlength=4).tolist() == expected
+        for train, test in (
+            stratified_split(labels, fraction),
+            split_by_name(labels, [f"{label}/{index}" for index, label in enumerate(labels)], fraction),
+        ):
+            assert sorted([*train, *test]) == list(range(16))
+            assert np.bincount(labels[test], minlength=4).tolist() == expected
+
+
+def test_digits_have_the_classes_of_digits():
+    assert len(load_split(SPEC, "test", classes=digits.CLASSES)) == 359
+    with pytest.raises(DataError, match=r"the embedded digits: .*missing: clap; new: 0, 1, 2, 3, 4 and 5 more"):
+        load_split(SPEC, "test", classes=("clap",))
 
 
 def test_images_cannot_be_changed_by_accident():

@@ -1,5 +1,6 @@
 """Folders of recordings: N-MNIST is read as its bytes say, unusable folders are named with a remedy."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,63 @@ def test_without_a_test_folder_the_split_is_fixed_and_stratified(tmp_path):
     assert np.bincount(test.labels, minlength=3).tolist() == [3, 1, 0]
     assert folder.split_of(spec)[1].names == test.names
     assert len(load_folder(tmp_path, spec)) == 13
+
+
+def sides(spec):
+    """Name of each recording -> is it held out?"""
+    train, test = folder.split_of(spec)
+    return {**dict.fromkeys(train.names, False), **dict.fromkeys(test.names, True)}
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5, 0.9])
+def test_one_recording_more_or_less_moves_at_most_one_other(tmp_path, fraction):
+    make_folder(tmp_path, {"a": 2, "b": 7})
+    spec = folder_spec(tmp_path, test_fraction=fraction)
+    before = sides(spec)
+    for k in range(25):
+        write_recording(tmp_path / "a" / f"new{k * k}.bin")
+        after = sides(spec)
+        moved = [name for name in before if before[name] != after[name]]
+        assert len(moved) <= 1 and all(name.startswith("a/") for name in moved)
+        before = after
+    shutil.rmtree(tmp_path / "b")  # no other class has a say, nor has a class's place in the list
+    assert sides(spec) == {name: side for name, side in before.items() if name.startswith("a/")}
+
+
+def test_the_split_of_a_folder_never_changes(tmp_path):
+    make_folder(tmp_path, {"a": 10, "b": 5})
+    names = folder.split_of(folder_spec(tmp_path))[1].names
+    by_hash = sorted((f"a/{k}.bin" for k in range(10)), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    assert set(names[:2]) == set(by_hash[:2])
+    assert names == ("a/3.bin", "a/4.bin", "b/4.bin")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_classes_must_be_those_of_the_trained_network(tmp_path, split):
+    make_folder(tmp_path / "train", {"clap": 2, "wave": 2})
+    make_folder(tmp_path / "test", {"wave": 1})
+    spec = folder_spec(tmp_path)
+    data = load_split(spec, split, classes=("clap", "wave"))
+    assert data.classes == ("clap", "wave") and data.labels.tolist() == ([0, 0, 1, 1] if split == "train" else [1])
+    for known, difference in (
+        (("clap", "nod", "wave"), "missing: nod)"),
+        (("wave",), "new: clap)"),
+        (("nod", "wave"), "missing: nod; new: clap)"),
+        (("wave", "clap"), "another order"),
+    ):
+        with pytest.raises(DataError) as error:
+            load_split(spec, split, classes=known)
+        assert_one_line(error, f"{tmp_path}: ", difference, "train again, or give the folder it was trained on")
+
+
+def test_timestamps_that_do_not_start_at_zero_are_refused(tmp_path):
+    make_folder(tmp_path, {"a": 2})
+    write_recording(tmp_path / "a" / "1.bin", [(1, 2, 1_000_000, 1), (3, 4, 1_250_000, 0)])
+    with pytest.raises(DataError) as error:
+        load_folder(tmp_path, folder_spec(tmp_path))
+    assert_one_line(
+        error, tmp_path / "a" / "1.bin", "300000 us", "at 1000000 us", "at 1250000 us", "shift the recording"
+    )
 
 
 def test_steps_and_chunk_sizes_of_the_splits(tmp_path):

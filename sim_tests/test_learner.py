@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -33,11 +40,12 @@ def test_chunks(steps: int, burnin: int, every: int | str, expected: list) -> No
 
 
 def learner(neuron: str = "decolle") -> Learner:
+    threshold = {"vth": 0.05} if neuron == "cuba" else {}  # that of a decolle neuron is 0
     spec = parse_model_spec(
         {
             "name": "small",
             "dataset": {"input_shape": [2, 4, 4], "chunk_size_train": 12},
-            "network": {"neuron": neuron, "Mhid": [20, 10], "alpha": 0.8, "beta": 0.7, "vth": 0.05},
+            "network": {"neuron": neuron, "Mhid": [20, 10], "alpha": 0.8, "beta": 0.7, **threshold},
             "training": {"burnin_steps": 2, "update_every": 5},
         },
         "small",
@@ -80,6 +88,44 @@ def test_one_part_or_many() -> None:
         for actual, expected in zip(other, results[0], strict=True):
             # Two updates of at most lr = 1e-3 from gradients that differ by rounding.
             torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+
+
+def numbers() -> str:
+    """SHA-256 of all weights after two batches."""
+    subject = learner()
+    for _ in range(2):
+        subject.learn_batch(*batch())
+    return hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in weights(subject))).hexdigest()
+
+
+def in_a_new_thread(function: Callable[[], object]) -> object:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def test_a_second_learner_gives_the_numbers_of_a_process_of_its_own() -> None:
+    program = "import test_learner, torch; torch.set_num_threads(2); print(test_learner.numbers())"
+    alone = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert [numbers(), numbers(), in_a_new_thread(numbers)] == [alone] * 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_workers_use_one_thread_of_torch_and_leave_others_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        shards = Shards(torch.device("cpu"))
+        assert shards.map(lambda _: torch.get_num_threads(), range(9)) == [1] * 9
+        assert (torch.get_num_threads(), in_a_new_thread(torch.get_num_threads)) == (3, 3)
+        assert shards.map(lambda _: torch.get_num_threads(), range(9)) == [1] * 9
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_split_covers_the_batch() -> None:

@@ -32,7 +32,7 @@ def make_layer(neuron: str, *, alpha=0.9, beta=0.85, seed=0, inputs=30, units=20
 
 
 def make_network(neuron: str, **changes) -> DecolleNetwork:
-    network = {"neuron": neuron, "Mhid": [40, 20], "alpha": 0.9, "beta": 0.85, "vth": 0.1} | changes
+    network = {"neuron": neuron, "Mhid": [40, 20], "alpha": 0.9, "beta": 0.85} | changes
     spec = parse_model_spec(
         {
             "name": "x",
@@ -157,7 +157,7 @@ def test_integers_follow_the_float_network(neuron):
     """With fine weights, integers and floats spike alike; an integer network that is off by a step does not."""
     from decolle_hw.compiler.program import Program
 
-    network = make_network(neuron, vth=0.01)
+    network = make_network(neuron, **({"vth": 0.01} if neuron == "cuba" else {}))
     recordings = random_recordings(np.random.default_rng(2), count=24)
     layers = tuple(
         quantize_layer(layer, ranges, index)[0]
@@ -171,3 +171,10 @@ def test_integers_follow_the_float_network(neuron):
     slow = dataclasses.replace(layers[0], dv=layers[0].dv // 2)
     bad = float_against_integer(network, dataclasses.replace(program, layers=(slow, layers[1])), recordings)
     assert bad.spike_agreement[0] < good.spike_agreement[0] - 0.02
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_decays_that_12_bits_cannot_hold_are_an_error(neuron):
+    layer = make_layer(neuron, alpha=0.9999)
+    with pytest.raises(CompileError, match=r"layer 1: alpha 0.9999 .* the largest is 0.99976; use a smaller alpha"):
+        quantize_layer(layer, FloatRanges(1.0, 1.0), 1)

@@ -15,7 +15,7 @@ CALIBRATION_RECORDINGS = 256
 
 def calibration_set(run: Run) -> data.BinnedRecordings:
     """Training recordings, evenly spread over the split, on which register ranges are measured."""
-    recordings = data.load_split(run.spec.dataset, "train")
+    recordings = data.load_split(run.spec.dataset, "train", classes=run.classes)
     count = min(CALIBRATION_RECORDINGS, len(recordings))
     return recordings.take(np.linspace(0, len(recordings) - 1, count).round().astype(np.int64))
 

@@ -96,6 +96,11 @@ def quantize_layer(layer: DecolleLayer, ranges: FloatRanges, index: int) -> tupl
     neuron: NeuronKind = "decolle" if dyn.neuron == "decolle" else "cuba"
     du = nearest_decay(dyn.beta, CURRENT_DECAY_OFFSET)
     dv = nearest_decay(dyn.alpha, VOLTAGE_DECAY_OFFSET)
+    if dv == 0:
+        raise CompileError(
+            f"layer {index}: alpha {dyn.alpha} is too close to 1 for a 12-bit decay, the largest is "
+            f"{realised_factor(1, VOLTAGE_DECAY_OFFSET):.5f}; use a smaller alpha, or longer steps (dataset.deltat)"
+        )
     beta = realised_factor(du, CURRENT_DECAY_OFFSET)
     alpha = realised_factor(dv, VOLTAGE_DECAY_OFFSET)
     weight_NI = layer.weight.detach().double().numpy()
@@ -127,6 +132,11 @@ def quantize_layer(layer: DecolleLayer, ranges: FloatRanges, index: int) -> tupl
     zeros_N = np.zeros(units, np.int32)
     if neuron == "decolle":
         dr = nearest_decay(dyn.alpharp, VOLTAGE_DECAY_OFFSET)
+        if dr == 0 and dyn.wrp > 0:
+            raise CompileError(
+                f"layer {index}: alpharp {dyn.alpharp} is too close to 1 for a 12-bit decay, the largest is "
+                f"{realised_factor(1, VOLTAGE_DECAY_OFFSET):.5f}; use a smaller alpharp"
+            )
         gamma = realised_factor(dr, VOLTAGE_DECAY_OFFSET)
         rho = min(round(per_unit * (1.0 - gamma) * dyn.wrp), STATE_LIMIT - 1)
         vth_N = np.clip(np.rint(-per_unit * bias_N / ALIGN), -VTH_MAX, VTH_MAX).astype(np.int32)

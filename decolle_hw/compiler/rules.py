@@ -61,7 +61,13 @@ def _weight_width(program: Program, target: Target, report: ResourceReport) -> I
         low_bits = int(np.bitwise_or.reduce(layer.weight, axis=None)) & ((1 << (9 - bits)) - 1)
         if low_bits:
             needed = 10 - (low_bits & -low_bits).bit_length()
-            yield Violation(index, "weight bits", needed, f"at most {bits}", "quantize to fewer weight bits")
+            yield Violation(
+                index,
+                "weight bits",
+                needed,
+                f"at most {bits}",
+                "this version quantizes to 8 bits; choose another target",
+            )
 
 
 def _weight_exponent(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:

@@ -2,7 +2,8 @@
 
     S[t, i] = 1 where an event of input i has  t deltat <= time < (t + 1) deltat,   i = (p H + y) W + x
 
-Time starts at 0, not at the first event; what comes after the last step is cropped.
+Time starts at 0, not at the first event; what comes after the last step is cropped. A recording of which nothing
+is left then is refused: its frames would say nothing about its class.
 
 Which event belongs to which step is decided by tonic's `SliceByTime`, the slicer inside of tonic's ToFrame.
 ToFrame itself then adds up every window in a Python loop into dense frames (7 ms for an N-MNIST recording of
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tonic.slicers import SliceByTime
 
-from decolle_hw.errors import SpecError
+from decolle_hw.errors import DataError, SpecError
 from decolle_hw.spec import DatasetSpec
 
 Progress = Callable[[int, int], None]
@@ -97,19 +98,22 @@ def bin_recordings(
     spec: DatasetSpec,
     steps: int,
     progress: Progress | None = None,
+    places: Sequence[str] | None = None,
 ) -> BinnedRecordings:
     """Binary frames of recordings that are read one at a time: only active entries stay in memory.
 
     Args:
         recordings: (R) event arrays (x, y, t, p), inside of the sensor of `spec`, sorted by t (microseconds).
         labels: (R,) index of each recording's class.
-        names: (R,) for messages and reports.
+        names: (R,) for reports.
         classes: names of the classes.
         spec: gives input_shape and deltat.
-        steps: T; shorter recordings end in empty steps, longer ones are cropped.
+        steps: T; shorter recordings end in empty steps, of longer ones the events from steps*deltat on are cropped.
         progress: called with (recordings done, R) after each.
+        places: (R,) what messages call a recording; its name unless given.
 
-    Raises `SpecError` if steps x inputs is too large to be counted with 32 bits.
+    Raises `DataError` for a recording without an event inside of the steps, `SpecError` if steps x inputs is too
+    large to be counted with 32 bits.
     """
     polarities, height, width = spec.input_shape
     if steps * polarities * height * width >= MAX_ENTRIES:
@@ -117,9 +121,13 @@ def bin_recordings(
             f"dataset: {steps} steps of input_shape {spec.input_shape} are more than {MAX_ENTRIES} entries; "
             f"lower chunk_size_train/chunk_size_test or input_shape"
         )
-    active = []
+    active: list[NDArray[np.int32]] = []
     for recording in recordings:
-        active.append(active_entries(recording, (polarities, height, width), spec.deltat, steps))
+        entries = active_entries(recording, (polarities, height, width), spec.deltat, steps)
+        if not len(entries):
+            place = (names if places is None else places)[len(active)]
+            raise _nothing_to_see(place, recording, steps * spec.deltat)
+        active.append(entries)
         if progress is not None:
             progress(len(active), len(labels))
     return BinnedRecordings(
@@ -144,6 +152,16 @@ def active_entries(events: np.ndarray, input_shape: tuple[int, int, int], deltat
     inside = events[bounds[0, 0] : bounds[-1, 1]]
     p, y, x = (inside[field].astype(np.int64) for field in ("p", "y", "x"))
     return np.unique(((steps_E * polarities + p) * height + y) * width + x).astype(np.int32)
+
+
+def _nothing_to_see(place: str, events: np.ndarray, window_us: int) -> DataError:
+    if not len(events):
+        return DataError(f"{place}: holds no events; lower dataset.camera.contrast_threshold")
+    return DataError(
+        f"{place}: has no event in the {window_us} us that are used (steps times dataset.deltat, counted from t = 0): "
+        f"its first event is at {events['t'][0]} us, its last at {events['t'][-1]} us; shift the recording so that it "
+        f"starts near 0, or raise dataset.chunk_size_train/chunk_size_test or dataset.deltat"
+    )
 
 
 def _as_indices(which: Sequence[int] | np.ndarray) -> NDArray[np.int64]:

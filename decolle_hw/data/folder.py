@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tonic.io import events_struct, read_mnist_file
 
-from decolle_hw.data.splitting import stratified_split
+from decolle_hw.data.splitting import split_by_name
 from decolle_hw.errors import DataError, SpecError
 from decolle_hw.spec import DatasetSpec
 
@@ -50,8 +50,9 @@ class Listing:
 def split_of(spec: DatasetSpec) -> tuple[Listing, Listing]:
     """Training and test recordings of a description, with the same classes.
 
-    `path` with subfolders train and test: these two. Else, with `test_path`: path and test_path. Else a fixed
-    split of `path`, class by class, with `test_fraction`.
+    `path` with subfolders train and test: these two. Else, with `test_path`: path and test_path. Else
+    `test_fraction` of each class of `path` is held out, chosen by the names of class and file alone: an added or
+    removed recording moves at most one other between training and test (`splitting.split_by_name`).
 
     Raises `DataError` for a folder that cannot be used, `SpecError` for a description that names none.
     """
@@ -70,7 +71,7 @@ def split_of(spec: DatasetSpec) -> tuple[Listing, Listing]:
         train = list_folder(both[0])
         return train, list_folder(both[1], train.classes, "the training recordings")
     everything = list_folder(path)
-    train_indices, test_indices = stratified_split(everything.labels, spec.test_fraction)
+    train_indices, test_indices = split_by_name(everything.labels, everything.names, spec.test_fraction)
     if not test_indices.size:
         raise DataError(
             f"{path}: no class has more than one recording, so none can be held out for testing; "

@@ -10,23 +10,36 @@ import numpy as np
 
 from decolle_hw.data import digits, folder
 from decolle_hw.data.binning import BinnedRecordings, Progress, bin_recordings
+from decolle_hw.errors import DataError
 from decolle_hw.spec import DatasetSpec
 
 Split = Literal["train", "test"]
 
+NAMED_CLASSES = 5  # in a message
 
-def load_split(spec: DatasetSpec, split: Split, progress: Progress | None = None) -> BinnedRecordings:
-    """Binned recordings of one split, ``chunk_size_<split>`` steps each.
 
-    `progress` is called with (done, total). Raises `DataError` or `SpecError`, see `folder` and `digits`.
+def load_split(
+    spec: DatasetSpec, split: Split, progress: Progress | None = None, classes: Sequence[str] | None = None
+) -> BinnedRecordings:
+    """Binned recordings of one split, the first ``chunk_size_<split>`` steps of each: later events are cropped.
+
+    Args:
+        progress: called with (done, total).
+        classes: those that a trained network knows, in the order of its labels. The data must have the same ones;
+            only the test recordings may lack some.
+
+    Raises `DataError` or `SpecError`, see `folder`, `digits` and `binning`.
     """
     steps = spec.chunk_size_train if split == "train" else spec.chunk_size_test
     if spec.name == "digits":
+        _require_same_classes("the embedded digits", digits.CLASSES, classes)
         chosen = digits.split_indices(spec, split)
         labels = digits.images()[1][chosen]
         recordings, names = digits.record(spec, chosen), digits.names(chosen)
         return bin_recordings(recordings, labels, names, digits.CLASSES, spec, steps, progress)
-    return _bin_listing(_listing(spec, split), spec, steps, progress)
+    listing = _listing(spec, split)
+    _require_same_classes(str(spec.path), listing.classes, classes)
+    return _bin_listing(listing, spec, steps, progress)
 
 
 def load_folder(
@@ -35,7 +48,7 @@ def load_folder(
     classes: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> BinnedRecordings:
-    """All recordings of a folder, chunk_size_test steps each.
+    """All recordings of a folder, the first chunk_size_test steps of each.
 
     Of a folder with subfolders train and test, those of test.
     `spec` gives input_shape, deltat and steps only; `classes` are those that a trained network knows.
@@ -64,5 +77,23 @@ def _listing(spec: DatasetSpec, split: Split) -> folder.Listing:
 
 
 def _bin_listing(listing: folder.Listing, spec: DatasetSpec, steps: int, progress: Progress | None) -> BinnedRecordings:
-    recordings = listing.read(spec.input_shape)
-    return bin_recordings(recordings, listing.labels, listing.names, listing.classes, spec, steps, progress)
+    recordings, places = listing.read(spec.input_shape), [str(file) for file in listing.files]
+    return bin_recordings(recordings, listing.labels, listing.names, listing.classes, spec, steps, progress, places)
+
+
+def _require_same_classes(where: str, found: Sequence[str], known: Sequence[str] | None) -> None:
+    if known is None or tuple(found) == tuple(known):
+        return
+    differences = []
+    for what, names in (
+        ("missing", [name for name in known if name not in found]),
+        ("new", [name for name in found if name not in known]),
+    ):
+        if names:
+            more = f" and {len(names) - NAMED_CLASSES} more" if len(names) > NAMED_CLASSES else ""
+            differences.append(f"{what}: {', '.join(names[:NAMED_CLASSES])}{more}")
+    raise DataError(
+        f"{where}: its classes are not those that the network was trained on "
+        f"({'; '.join(differences) or 'they stand in another order'}); train again, or give the folder it was "
+        f"trained on"
+    )

@@ -3,7 +3,7 @@
 import multiprocessing
 import sys
 
-if "lava" not in sys.modules:
-    # Importing Lava calls set_start_method("fork"), which fails once anything else (a thread pool, a progress bar)
-    # has settled on a start method. Unsettle it first.
+if "lava.magma.runtime.message_infrastructure.multiprocessing" not in sys.modules:
+    # Importing that module calls set_start_method("fork"), which fails once anything else (a thread pool, a progress
+    # bar) has settled on a start method. Unsettle it first.
     multiprocessing.set_start_method(None, force=True)

@@ -30,6 +30,7 @@ from decolle_hw.lava_backend.processes import (
     RecordedSpikes,
     TapedLifReset,
 )
+from decolle_hw.lava_backend.supervision import supervised
 from decolle_hw.lava_backend.tape import Tape
 from decolle_hw.sim.trace import LayerTrace, Trace
 
@@ -49,15 +50,22 @@ def run_lava(
         record: return u, v (and r) of every neuron at every step as well as the spikes.
         progress: called with (recordings done, recordings in all).
 
-    Raises: ValueError if the input is not binary or does not fit the network.
+    No recordings make an empty trace. Ctrl-C, and whatever else is raised, ends all processes that Lava has started.
+
+    Raises:
+        ValueError: the input is not binary or does not fit the network.
+        DecolleHwError: a Lava process failed or died.
     """
     program.check_input(spikes_RTI)
     recordings, steps, inputs = spikes_RTI.shape
+    if recordings == 0:
+        return _empty(program, steps, record)
     with tempfile.TemporaryDirectory(prefix="decolle-hw-lava-") as folder:
         source_tape = Tape.create(Path(folder), "input", recordings * steps, inputs, ())
         source_tape.open("spikes", "r+")[:] = spikes_RTI.reshape(-1, inputs)
         tapes = _create_tapes(Path(folder), program, recordings * steps, record)
         source = RecordedSpikes(tape=source_tape, width=inputs)
+        source.name = "the input"
         _connect(program, source, tapes, steps)
         _run(source, recordings, steps, progress)
         return Trace(
@@ -71,11 +79,26 @@ def run_lava(
 def _create_tapes(folder: Path, program: Program, total_steps: int, record: bool) -> list[Tape]:
     tapes = []
     for index, layer in enumerate(program.layers):
-        registers: tuple[str, ...] = ()
-        if record:
-            registers = ("u", "v", "r") if layer.neuron == "decolle" else ("u", "v")
-        tapes.append(Tape.create(folder, f"layer{index}", total_steps, layer.num_neurons, registers))
+        tapes.append(Tape.create(folder, f"layer{index}", total_steps, layer.num_neurons, _registers(layer, record)))
     return tapes
+
+
+def _registers(layer: DenseLayer, record: bool) -> tuple[str, ...]:
+    if not record:
+        return ()
+    return ("u", "v", "r") if layer.neuron == "decolle" else ("u", "v")
+
+
+def _empty(program: Program, steps: int, record: bool) -> Trace:
+    def nothing(layer: DenseLayer, dtype: type) -> np.ndarray:
+        return np.zeros((0, steps, layer.num_neurons), dtype)
+
+    return Trace(
+        tuple(
+            LayerTrace(nothing(layer, np.uint8), {name: nothing(layer, np.int32) for name in _registers(layer, record)})
+            for layer in program.layers
+        )
+    )
 
 
 def _connect(program: Program, source: RecordedSpikes, tapes: list[Tape], steps: int) -> None:
@@ -84,6 +107,7 @@ def _connect(program: Program, source: RecordedSpikes, tapes: list[Tape], steps:
         # Never let Lava infer the sign mode: an all-positive matrix would become EXCITATORY and keep odd weights.
         synapses = Dense(weights=layer.weight, weight_exp=layer.weight_exp, num_weight_bits=8, sign_mode=SignMode.MIXED)
         neurons = _neurons(layer, index, tape, steps)
+        synapses.name, neurons.name = f"layer {index}'s synapses", f"layer {index}'s neurons"  # for error messages
         upstream.connect(synapses.s_in)
         synapses.a_out.connect(neurons.a_in)
         upstream = neurons.s_out
@@ -117,14 +141,12 @@ def _run(source: RecordedSpikes, recordings: int, steps: int, progress: Progress
     )
     per_segment = max(1, STEPS_PER_SEGMENT // steps)
     logging.getLogger("lava").setLevel(logging.ERROR)
-    try:
+    with supervised(source, config) as runtime:
         for start in range(0, recordings, per_segment):
             stop = min(start + per_segment, recordings)
-            source.run(RunSteps(num_steps=(stop - start) * steps), config)
+            runtime.start(RunSteps(num_steps=(stop - start) * steps))
             if progress is not None:
                 progress(stop, recordings)
-    finally:
-        source.stop()
 
 
 def _read(tape: Tape, recordings: int, steps: int, first: int) -> LayerTrace:

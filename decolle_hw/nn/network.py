@@ -17,7 +17,7 @@ class DecolleNetwork(nn.Module):
     def __init__(self, spec: ModelSpec, classes: int, generator: torch.Generator) -> None:
         super().__init__()
         net = spec.network
-        dynamics = Dynamics(net.neuron, net.alpha, net.beta, net.alpharp, net.wrp, net.vth)
+        dynamics = Dynamics(net.neuron, net.alpha, net.beta, net.alpharp or 0.0, net.wrp or 0.0, net.vth or 0.0)
         layers = []
         inputs = spec.num_inputs
         for index, units in enumerate(net.Mhid):

@@ -14,6 +14,7 @@ bit for bit.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -33,8 +34,7 @@ class Shards:
         self.count = torch.get_num_threads() if device.type == "cpu" else 1
         self._pool = None
         if device.type == "cpu":
-            # Torch's thread count is a setting of each thread: 1 in the workers, untouched elsewhere.
-            self._pool = ThreadPoolExecutor(self.count, "decolle", torch.set_num_threads, (1,))
+            self._pool = _single_threaded_workers(self.count)
 
     def split(self, size: int) -> list[slice]:
         """Slices of a batch, almost equal in size; at least one."""
@@ -47,3 +47,27 @@ class Shards:
         if self._pool is None:
             return [function(argument) for argument in arguments]
         return list(self._pool.map(function, arguments))
+
+
+_starting = threading.Lock()
+
+
+def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
+    """Workers in which torch uses one thread; elsewhere it uses as many as before.
+
+    `torch.set_num_threads` sets the calling thread, and what threads start with that meet torch later. Without the
+    second call below these would have 1 thread, and a learner made in one of them other numbers.
+    """
+    ready = threading.Barrier(count + 1)
+
+    def use_one_thread() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # a thread takes the common setting at its first use of torch: now, not later
+
+    with _starting:
+        pool = ThreadPoolExecutor(count, "decolle", use_one_thread)
+        for _ in range(count):  # a worker starts with a task for which none is free
+            pool.submit(ready.wait)
+        ready.wait()
+        torch.set_num_threads(count)
+    return pool

@@ -53,7 +53,7 @@ def train(spec: ModelSpec, runs: Path, device: torch.device, watcher: Watcher) -
     """Train a model and write its run folder.
 
     Everything random (initial weights, readouts, order of recordings) follows from `training.seed`; on one device
-    and machine a run repeats itself.
+    and machine a run repeats itself. Raises `UsageError` where weights grow without bound.
     """
     train_set = data.load_split(spec.dataset, "train", watcher.reading)
     test_set = data.load_split(spec.dataset, "test", watcher.reading)
@@ -72,10 +72,10 @@ def train(spec: ModelSpec, runs: Path, device: torch.device, watcher: Watcher) -
                 losses.append(batch_losses.mean(0))
                 watcher.batch(epoch, done, len(train_set))
             seconds = time.perf_counter() - epoch_began
+            loss_L = torch.stack(losses).mean(0)
+            _require_finite(network, loss_L, spec, epoch)
             result = learner.evaluate(test_set)
-            record = EpochRecord(
-                epoch + 1, torch.stack(losses).mean(0).tolist(), result.accuracy, result.firing_rate, seconds
-            )
+            record = EpochRecord(epoch + 1, loss_L.tolist(), result.accuracy, result.firing_rate, seconds)
             history.append(record)
             watcher.epoch(record)
         metrics = {
@@ -89,3 +89,13 @@ def train(spec: ModelSpec, runs: Path, device: torch.device, watcher: Watcher) -
         }
         save_run(partial, spec, network, metrics)
     return load_run(folder)
+
+
+def _require_finite(network: DecolleNetwork, loss_L: torch.Tensor, spec: ModelSpec, epoch: int) -> None:
+    # Not later: a network of such weights still evaluates, and its accuracy would look like a result.
+    broken = [name for name, value in network.named_parameters() if not bool(value.isfinite().all())]
+    if broken or not bool(loss_L.isfinite().all()):
+        raise UsageError(
+            f"training.learning_rate {spec.training.learning_rate}: after epoch {epoch + 1} "
+            f"{broken[0] if broken else 'the loss'} is no longer finite; lower it"
+        )
