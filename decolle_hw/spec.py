@@ -84,7 +84,7 @@ class NetworkSpec(_Section):
     )
     vth: Annotated[float, Field(gt=0.0)] | None = Field(None, description="threshold in units of W P (cuba only; 0.5)")
     bias: bool = Field(True, description="learn a bias per neuron")
-    lc_ampl: float = Field(0.5, gt=0.0, description="fixed readouts are uniform in +-lc_ampl/sqrt(units)")
+    lc_ampl: float = Field(0.5, gt=0.0, le=1e3, description="fixed readouts are uniform in +-lc_ampl/sqrt(units)")
 
     @model_validator(mode="before")
     @classmethod
@@ -111,7 +111,7 @@ class TrainingSpec(_Section):
     seed: Seed = 0
     num_epochs: PositiveInt = 40
     batch_size: PositiveInt = 72
-    learning_rate: float = Field(1e-3, gt=0.0, description="Adamax step size")
+    learning_rate: float = Field(1e-3, gt=0.0, le=1e3, description="Adamax step size")
     betas: list[Annotated[float, Field(ge=0.0, lt=1.0)]] = Field(
         default_factory=lambda: [0.0, 0.95], min_length=2, max_length=2, description="Adamax betas"
     )

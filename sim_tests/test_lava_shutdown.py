@@ -116,13 +116,13 @@ class Running:
         return err.lstrip()  # click ends the line of a terminal's ^C
 
     def group(self) -> dict[int, str]:
-        """Command lines of the processes in the group, by pid; zombies too."""
+        """Command lines of the living processes in the group, by pid."""
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with suppress(OSError):
-                    group = int((entry / "stat").read_text().rpartition(")")[2].split()[2])
-                    if group == self.process.pid:
+                    state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                    if int(group) == self.process.pid and state != "Z":
                         found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")[-60:]
         return found
 
@@ -161,20 +161,19 @@ def test_ctrl_c_ends_a_run(tmp_path: Path, whom: str) -> None:
 
 
 def test_ctrl_c_again_and_again_ends_a_run(tmp_path: Path) -> None:
-    """From the first worker on, twenty times a second, through start and end; a user loses patience."""
+    """Through the start of the workers and the end of the run: a user loses patience."""
     with running(tmp_path) as run:
         run.wait_for("starting")
         while not run.workers():
             time.sleep(0.001)
-        deadline = time.monotonic() + SECONDS_TO_END
         for _ in range(4):
             with suppress(ProcessLookupError):
                 os.killpg(run.process.pid, signal.SIGINT)
             time.sleep(0.05)
-        assert time.monotonic() < deadline
-        # Too late a Ctrl-C strikes Python's own exit, which reports it; no process and no file may stay even so.
-        run.process.wait(SECONDS_TO_END)
-        run.ends(run.process.returncode)
+        # One that strikes Python's own exit ends it as a signal does, which a shell reports as 130 too.
+        code = run.process.wait(SECONDS_TO_END)
+        assert code in (130, -signal.SIGINT)
+        run.ends(code)
 
 
 @pytest.mark.parametrize(("model", "step"), [("PyRecordedSpikes", 30), ("PyDecolleModel", 630), ("PyDecolleModel", 0)])
@@ -206,13 +205,14 @@ def test_the_death_of_a_worker_ends_a_run(tmp_path: Path, which: str) -> None:
 def test_a_run_leaves_nothing_in_a_process_that_goes_on(tmp_path: Path) -> None:
     """No child, no thread, no file, and Ctrl-C works as before."""
     after = """
-    import multiprocessing, signal, tempfile, os, threading
-    assert multiprocessing.active_children() == []
+    import os, signal, tempfile, threading
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    names = [open(f"/proc/{child}/cmdline").read() for child in children]  # empty for a zombie
+    assert [name for name in names if "resource_tracker" not in name] == [], names
     assert os.listdir(tempfile.gettempdir()) == []
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    names = [thread.name for thread in threading.enumerate() if "service" in thread.name]
-    assert not names, names
+    assert threading.active_count() == 1, threading.enumerate()
 """
     with running(tmp_path, recordings=40, after=after) as run:
         run.wait_for("done 40 40")

@@ -10,9 +10,10 @@ before and are handed back as the reset state, zero (see `first_step`).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from decolle_hw.lava_backend.processes import (
     RecordedSpikes,
     TapedLifReset,
 )
-from decolle_hw.lava_backend.supervision import supervised
+from decolle_hw.lava_backend.supervision import interrupts_later, supervised
 from decolle_hw.lava_backend.tape import Tape
 from decolle_hw.sim.trace import LayerTrace, Trace
 
@@ -60,10 +61,10 @@ def run_lava(
     recordings, steps, inputs = spikes_RTI.shape
     if recordings == 0:
         return _empty(program, steps, record)
-    with tempfile.TemporaryDirectory(prefix="decolle-hw-lava-") as folder:
-        source_tape = Tape.create(Path(folder), "input", recordings * steps, inputs, ())
+    with _temporary_folder() as folder:
+        source_tape = Tape.create(folder, "input", recordings * steps, inputs, ())
         source_tape.open("spikes", "r+")[:] = spikes_RTI.reshape(-1, inputs)
-        tapes = _create_tapes(Path(folder), program, recordings * steps, record)
+        tapes = _create_tapes(folder, program, recordings * steps, record)
         source = RecordedSpikes(tape=source_tape, width=inputs)
         source.name = "the input"
         _connect(program, source, tapes, steps)
@@ -74,6 +75,17 @@ def run_lava(
                 for index, (tape, layer) in enumerate(zip(tapes, program.layers, strict=True))
             )
         )
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Removed with all its files even when Ctrl-C is pressed once more meanwhile."""
+    folder = tempfile.TemporaryDirectory(prefix="decolle-hw-lava-")
+    try:
+        yield Path(folder.name)
+    finally:
+        with interrupts_later():
+            folder.cleanup()
 
 
 def _create_tapes(folder: Path, program: Program, total_steps: int, record: bool) -> list[Tape]:

@@ -15,6 +15,7 @@ import contextlib
 import multiprocessing
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
@@ -32,6 +33,31 @@ POLL_SECONDS = 0.2  # how often a waiting parent looks at its workers; an answer
 GRACE_SECONDS = 1.0  # a failing worker reports before it tells why
 
 Answer = TypeVar("Answer")
+
+
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block, where it then raises KeyboardInterrupt.
+
+    The blocked signal is for the workers forked in the block, which inherit it. It does not protect this process: a
+    thread of a numerical library may take the signal. Hence the handler; where Python lets us set none, outside the
+    main thread, no KeyboardInterrupt is raised either.
+    """
+    came: list[int] = []
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    handler = signal.getsignal(signal.SIGINT)
+    ours = handler is not None and threading.current_thread() is threading.main_thread()
+    try:
+        if ours:
+            signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # one that was held back now comes to our handler
+        if ours:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 class WorkerError(Exception):
@@ -69,13 +95,14 @@ class SupervisedRuntime(Runtime):
         """
         # Lava's first shared memory would start Python's tracker, which unblocks the signal.
         resource_tracker.ensure_running()
-        with _interrupts_later() as self._signals_before:
+        with contextlib.ExitStack() as self._deaf:
+            self._deaf.enter_context(interrupts_later())
             super().initialize(node_cfg_idx)
 
     def _start_ports(self) -> None:
         """Called by Lava when all workers are forked, just before it waits until they are built."""
         super()._start_ports()
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._signals_before)
+        self._deaf.close()
         for worker in self.exception_q:
             if self._watch(worker.get) is not None:
                 raise self._failure()
@@ -96,7 +123,7 @@ class SupervisedRuntime(Runtime):
         Nothing of a worker is needed any more, as its tape lies in pages that outlive it: so no polite stop, whose
         answer may never come. A Ctrl-C meanwhile waits: this takes milliseconds, and half done it leaves orphans.
         """
-        with _interrupts_later():
+        with interrupts_later():
             self._is_started = self._is_running = False  # or else __del__ stops again
             if self._messaging_infrastructure is None:
                 return
@@ -141,17 +168,6 @@ class SupervisedRuntime(Runtime):
             yield f"{builder.proc_model.__name__} of {process.name}"
         for builder in self._executable.runtime_service_builders.values():
             yield builder.rs_class.__name__
-
-
-@contextlib.contextmanager
-def _interrupts_later() -> Iterator[set[int]]:
-    """Hold Ctrl-C back until the end of the block, where it then raises KeyboardInterrupt; gives the mask before."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # may itself raise one that came just before
-        yield {int(number) for number in before}
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _release(memory: Any) -> None:
