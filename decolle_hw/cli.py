@@ -42,7 +42,7 @@ def _console() -> Any:
 
     # Names and paths are printed as they are. A pipe has no width: tables keep their columns there.
     width = None if sys.stdout.isatty() else 140
-    return Console(width=width, markup=False, emoji=False)
+    return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
