@@ -163,7 +163,7 @@ def verify(artifact: Path | None, samples: int, dataset: str | None, networks: i
         print_random(results, console)
         equal = all(comparison.equal for _, comparison in results)
     else:
-        _, comparison = verify_artifact(artifact, samples, dataset, console)
+        comparison = verify_artifact(artifact, samples, dataset, console)
         print_comparison(comparison, console)
         equal = comparison.equal
     if not equal:

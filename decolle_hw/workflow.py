@@ -204,14 +204,12 @@ def spread(recordings: data.BinnedRecordings, count: int) -> data.BinnedRecordin
     return recordings.take(np.linspace(0, len(recordings) - 1, count).round().astype(np.int64))
 
 
-def verify_artifact(
-    artifact: Path | None, samples: int, dataset: str | None, console: Console
-) -> tuple[Program, Comparison]:
+def verify_artifact(artifact: Path | None, samples: int, dataset: str | None, console: Console) -> Comparison:
     """`decolle-hw verify`: every spike and register of every layer at every step, Lava against the reference."""
     program = load_artifact(artifact or newest_artifact(Path()))
     recordings = spread(load_test_recordings(program, dataset), samples)
     _, comparison = run_both(program, recordings, record=True, console=console)
-    return program, comparison
+    return comparison
 
 
 def verify_random(count: int, seed: int, console: Console) -> list[tuple[Program, Comparison]]:

@@ -49,3 +49,13 @@ def test_wrong_values_are_named(override, words):
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_relative_data_paths_count_from_the_yaml_and_overrides_from_here(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    own = tmp_path / "there" / "own.yaml"
+    own.write_text("name: own\ndataset: {name: folder, path: data}\nnetwork: {Mhid: [8]}\n")
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_model_spec(str(own)).dataset.path == str(tmp_path / "there" / "data")
+    assert load_model_spec("../there/own.yaml", ("dataset.path=mine",)).dataset.path == str(tmp_path / "here" / "mine")
