@@ -35,6 +35,11 @@ _set = click.option(
     metavar="KEY=VALUE",
     help="Override a key of the YAML, e.g. training.num_epochs=5.",
 )
+_device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a command as Ctrl-C does, with an exit code of its own."""
 
 
 def _console() -> Any:
@@ -56,36 +61,79 @@ def cli() -> None:
     decolle-hw run --sim
 
     Each command continues from the newest result of the one before. Exit codes: 0 done, 1 a check did not hold,
-    2 the input cannot be used.
+    2 the input cannot be used, 130 interrupted.
     """
 
 
 @cli.command()
-@click.argument("model", default="digits")
+@click.argument("model", required=False)
 @_data
 @_set
 @click.option("--epochs", type=click.IntRange(min=1), help="Shorthand for --set training.num_epochs=N.")
 @click.option("--seed", type=click.IntRange(min=0), help="Shorthand for --set training.seed=N.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--resume", "run", is_flag=False, flag_value="", metavar="[RUN]",
+    help="Continue RUN, bit for bit; default: the newest unfinished one. A finished one needs more --epochs.",
+)  # fmt: skip
+@_device
 @_runs
 def train(
-    model: str, dataset: str | None, overrides: tuple[str, ...], epochs: int | None, seed: int | None,
-    device: str, runs: Path,
+    model: str | None, dataset: str | None, overrides: tuple[str, ...], epochs: int | None, seed: int | None,
+    run: str | None, device: str, runs: Path,
 ) -> None:  # fmt: skip
-    """Train MODEL (a name from models/ or a path to a YAML; default: digits)."""
+    """Train MODEL (a name from models/ or a path to a YAML; default: digits).
+
+    Ctrl-C finishes the step, saves, and says how to resume; a second Ctrl-C stops at once.
+    """
     from decolle_hw.report import print_training
     from decolle_hw.spec import load_model_spec, with_folder
-    from decolle_hw.workflow import train_model
+    from decolle_hw.workflow import resume_training, train_model
 
     if epochs is not None:
         overrides += (f"training.num_epochs={epochs}",)
     if seed is not None:
         overrides += (f"training.seed={seed}",)
-    spec = load_model_spec(model, overrides)
+    console = _console()
+    if run is not None:
+        folder = Path(run) if run else None
+        print_training(resume_training(folder, model, overrides, dataset, runs, device, console), console)
+        return
+    spec = load_model_spec(model or "digits", overrides)
     if dataset is not None:
         spec = with_folder(spec, dataset)
-    console = _console()
     print_training(train_model(spec, runs, device, console), console)
+
+
+@cli.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@_data
+@click.option("--split", type=click.Choice(["train", "test"]), help="Default: test; with --data, all of FOLDER.")
+@click.option(
+    "--checkpoint", "weights", type=click.Choice(["best", "last"]), default="best", show_default=True,
+    help="Weights of the best epoch, or after the last step.",
+)  # fmt: skip
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the result, recording by recording."
+)
+@_device
+@_runs
+def evaluate(
+    run: Path | None, dataset: str | None, split: Any, weights: Any, json_path: Path | None, device: str, runs: Path
+) -> None:
+    """Test the float network of a training RUN (default: the newest one)."""
+    from decolle_hw.atomic import check_writable
+    from decolle_hw.fidelity import wilson_interval
+    from decolle_hw.report import print_evaluated
+    from decolle_hw.workflow import evaluate_model, write_json
+
+    if json_path is not None:
+        check_writable(json_path)
+    console = _console()
+    evaluated = evaluate_model(run, runs, dataset, split, weights, device, console)
+    print_evaluated(evaluated, console)
+    if json_path is not None:
+        write_json(evaluated.to_json(wilson_interval(evaluated.hits, len(evaluated.labels))), json_path)
+        console.print(f"wrote {json_path}", soft_wrap=True)
 
 
 @cli.command(name="compile")
@@ -191,24 +239,36 @@ def main() -> None:
     def terminated(*_: object) -> None:
         if os.getpid() != parent:
             os._exit(TERMINATED)  # a worker of Lava, forked with this handler: nothing of ours to clean up
-        raise KeyboardInterrupt
+        raise Terminated
 
     signal.signal(signal.SIGTERM, terminated)  # so that temporary files go, as they do on Ctrl-C
     try:
         cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        _fail("interrupted", INTERRUPTED)
+    except click.exceptions.Abort as abort:  # click's word for KeyboardInterrupt
+        _interrupted(abort.__cause__)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except DecolleHwError as error:
+        if error.exit_code in (INTERRUPTED, TERMINATED):  # saved and stopped as asked: not an error
+            click.echo(str(error), err=True)
+            sys.exit(error.exit_code)
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        _interrupted(interrupt)
     except BrokenPipeError:
         # The reader left (| head); Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _interrupted(cause: BaseException | None) -> None:
+    at_once = getattr(cause, "exit_code", None)  # training.interruption.TrainingAborted
+    if at_once is not None:
+        click.echo("stopped at once; what was saved before is intact", err=True)
+        sys.stdout.flush()
+        os._exit(at_once)  # not sys.exit, which would wait for the threads that are still learning
+    _fail("interrupted", TERMINATED if isinstance(cause, Terminated) else INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> None:

@@ -85,10 +85,21 @@ class TrainingProgress:
             self.bars.update(self.part, description=f"epoch {epoch + 1}", completed=done, total=total, visible=True)
 
     def epoch(self, record: EpochRecord) -> None:
-        accuracy = "  ".join(percent(share) for share in record.test_accuracy)
-        loss = "  ".join(f"{value:.4f}" for value in record.loss)
-        self.console.print(
-            f"epoch {record.epoch:3d}/{self.epochs}  test accuracy per layer {accuracy}  "
-            f"loss {loss}  {record.seconds:.1f} s",
-            soft_wrap=True,
-        )
+        if self.console.is_terminal:
+            self.bars.update(self.whole, completed=record.epoch)
+        self.console.print(epoch_line(record, self.epochs), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+
+def epoch_line(record: EpochRecord, epochs: int) -> str:
+    """All figures of an epoch; those in a row are of the layers, from input to output."""
+    accuracy = " ".join(f"{100 * share:5.1f}" for share in record.test_accuracy)
+    loss = " ".join(f"{value:.4f}" for value in record.loss)
+    rates = " ".join(f"{rate:.3f}" for rate in record.test_firing_rate)
+    learning_rates = " ".join(f"{rate:.3g}" for rate in dict.fromkeys(record.learning_rate))  # mostly one for all
+    return (
+        f"epoch {record.epoch:3d}/{epochs}  test accuracy {accuracy} %  firing rate {rates}  loss {loss}  "
+        f"lr {learning_rates}  {record.seconds:.1f} s, {record.recordings_per_second:.0f} recordings/s"
+    )

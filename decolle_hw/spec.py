@@ -34,6 +34,7 @@ __all__ = [
     "model_spec_from_yaml",
     "model_spec_to_yaml",
     "parse_model_spec",
+    "per_layer",
     "with_folder",
 ]
 
@@ -65,8 +66,7 @@ class ModelSpec(Section):
         layer_shapes(self.network, tuple(self.dataset.input_shape), classes=1)
         for key in ("loss", "learning_rate", "reg_l", "error_threshold"):
             per_layer(getattr(self.training, key), self.network.layers, f"training.{key}")
-        losses = per_layer(self.training.loss, self.network.layers, "training.loss")
-        if all(loss == "none" for loss in losses):
+        if all(loss == "none" for loss in self.of_layers("loss")):
             raise ValueError("training.loss: none for every layer, so that nothing would be learned")
         return self
 
@@ -98,8 +98,12 @@ def load_model_spec(name: str, overrides: tuple[str, ...] = ()) -> ModelSpec:
 
 
 def with_folder(spec: ModelSpec, path: str) -> ModelSpec:
-    """The same model, learning from (or tested on) a folder of recordings; the path is stored absolute."""
-    dataset = spec.dataset.model_copy(update={"name": "folder", "path": str(Path(path).absolute()), "test_path": None})
+    """The same model, learning from (or tested on) other recordings of its kind; the path is stored absolute.
+
+    For a model of the embedded digits that is a folder of recordings.
+    """
+    name = "folder" if spec.dataset.name == "digits" else spec.dataset.name
+    dataset = spec.dataset.model_copy(update={"name": name, "path": str(Path(path).absolute()), "test_path": None})
     return spec.model_copy(update={"dataset": dataset})
 
 

@@ -42,6 +42,10 @@ class LayerShape:
     groups: int = 1
     pool_size: int = 1
 
+    @classmethod
+    def dense(cls, inputs: int, units: int) -> LayerShape:
+        return cls("dense", (inputs,), (units,), (units,))
+
     @property
     def inputs(self) -> int:
         return prod(self.input_shape)
@@ -193,7 +197,7 @@ def layer_shapes(network: NetworkSpec, input_shape: Shape, classes: int) -> list
         shapes.append(_conv_shape(index, channels, shape, {key: geometry[key][index] for key in CONV_KEYS}))
         shape = shapes[-1].output_shape
     for units in (*network.Mhid, *([classes] if network.output_layer else [])):
-        shapes.append(LayerShape("dense", (prod(shape),), (units,), (units,)))
+        shapes.append(LayerShape.dense(prod(shape), units))
         shape = (units,)
     return shapes
 

@@ -27,13 +27,17 @@ from decolle_hw.progress import TrainingProgress, counting, working
 from decolle_hw.sim.compare import Comparison, compare
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace, decide
-from decolle_hw.spec import ModelSpec, model_spec_from_yaml
+from decolle_hw.spec import ModelSpec, load_model_spec, model_spec_from_yaml, with_folder
 from decolle_hw.targets import Target, load_target
-from decolle_hw.training.runs import Run, load_run, newest_run
-from decolle_hw.training.train import choose_device, train
+from decolle_hw.training.evaluation import Evaluated, Split, evaluate_run, recordings_of
+from decolle_hw.training.lock import is_locked
+from decolle_hw.training.resume import require_state_of_run
+from decolle_hw.training.runs import LENGTH_KEYS, SPEC, Run, Weights, load_run, newest_run, newest_unfinished_run
+from decolle_hw.training.train import choose_device, resume, train
 
 Backend = Literal["lava", "reference"]
 CHECKED_RECORDINGS = 512  # compile measures float against integer on at most so many test recordings
+NAMED_RUNS = 5  # in a message
 LAVA_RECORDINGS = 100  # Lava does some hundred steps per second: by default a part of the test set
 
 
@@ -42,6 +46,68 @@ def train_model(spec: ModelSpec, runs: Path, device: str, console: Console) -> R
     chosen = choose_device(device)
     with TrainingProgress(console, spec.training.num_epochs) as watcher:
         return train(spec, runs, chosen, watcher)
+
+
+def resume_training(
+    run_folder: Path | None, model: str | None, overrides: tuple[str, ...], dataset: str | None, runs: Path,
+    device: str, console: Console,
+) -> Run:  # fmt: skip
+    """`decolle-hw train [MODEL] --resume [RUN]`: the newest unfinished run below `runs` unless a run folder is given.
+
+    With a model, its description is compared with the run's, so that the command a run began with can be repeated; how
+    long to train is then taken from the run, unless `overrides` say it.
+    """
+    chosen = choose_device(device)
+    if run_folder is None:
+        name = None if model is None else load_model_spec(model, overrides).name
+        folder = newest_unfinished_run(runs, name, is_locked)
+    else:
+        folder = run_folder
+        require_run(folder, runs)
+    require_state_of_run(folder)
+    spec = load_model_spec(model or str(folder / SPEC), overrides)
+    if dataset is not None:
+        spec = with_folder(spec, dataset)
+    if model is not None:
+        spec = _as_long_as(load_model_spec(str(folder / SPEC)), spec, overrides)
+    console.print(f"continuing {folder}", soft_wrap=True)
+    with TrainingProgress(console, spec.training.num_epochs) as watcher:
+        return resume(folder, spec, chosen, watcher)
+
+
+def _as_long_as(of_run: ModelSpec, spec: ModelSpec, overrides: tuple[str, ...]) -> ModelSpec:
+    """`spec` with num_epochs and early_stop of a run, but for those that were given."""
+    given = {override.partition("=")[0] for override in overrides}
+    length = {
+        key.removeprefix("training."): getattr(of_run.training, key.removeprefix("training."))
+        for key in LENGTH_KEYS - given
+    }
+    return spec.model_copy(update={"training": spec.training.model_copy(update=length)})
+
+
+def require_run(folder: Path, runs: Path) -> None:
+    """Raise `UsageError` that lists the newest runs where a folder does not exist."""
+    if folder.is_dir():
+        return
+    known = sorted((path.parent for path in runs.glob(f"*/*/{SPEC}")), key=lambda path: path.name)[-NAMED_RUNS:]
+    names = ", ".join(str(path) for path in known)
+    there = f"the newest runs are {names}" if names else f"{runs} holds no run"
+    raise UsageError(f"{folder}: does not exist, so it is not a training run; {there}")
+
+
+def evaluate_model(
+    run_folder: Path | None, runs: Path, dataset: str | None, split: Split | None, weights: Weights, device: str,
+    console: Console,
+) -> Evaluated:  # fmt: skip
+    """`decolle-hw evaluate`: the newest finished run below `runs` unless a run folder is given."""
+    chosen = choose_device(device)
+    if run_folder is not None:
+        require_run(run_folder, runs)
+    run = load_run(run_folder or newest_run(runs))
+    with counting(console, "reading recordings") as progress:
+        recordings = recordings_of(run, dataset, split, progress)
+    with working(console, f"evaluating {run.folder}"):
+        return evaluate_run(run, recordings, weights, chosen)
 
 
 @dataclass(frozen=True)

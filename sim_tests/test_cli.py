@@ -74,7 +74,11 @@ def fails(outcome: Outcome, *words: str) -> None:
 
 def test_train_writes_a_run_and_compile_an_artifact(workplace):
     (run,) = (workplace / "runs" / "tiny").iterdir()
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoint.safetensors", "metrics.json", "spec.yaml"]
+    names = sorted(path.name for path in run.iterdir() if not path.name.startswith("events.out.tfevents."))
+    assert names == [
+        "checkpoint.safetensors", "last.safetensors", "metrics.json", "resume.safetensors", "spec.yaml",
+    ]  # fmt: skip
+    assert len(list(run.glob("events.out.tfevents.*"))) == 1
     metrics = json.loads((run / "metrics.json").read_text())
     assert len(metrics["history"]) == 2 and metrics["test_recordings"] == 359
     assert metrics["test_accuracy"][-1] > 0.3  # ten classes: far above chance after two epochs
@@ -188,6 +192,16 @@ def test_own_recordings_from_folder_to_lava(tmp_path, decolle_hw, monkeypatch):
         (["train", "nmnist"], ["dataset.path", "--data"]),
         (["train", "nmnist", "--data", "missing"], ["missing", "does not exist"]),
         (["train", "nmnist", "--data", "empty"], ["empty"]),
+        (["train", "--resume"], ["runs: holds no unfinished run", "decolle-hw train"]),
+        (["train", "digits", "--resume"], ["holds no unfinished run of 'digits'"]),
+        (["train", "digitz", "--resume"], ["'digitz'", "did you mean 'digits'?"]),
+        (["train", "--resume", "runs/nowhere"], ["runs/nowhere: does not exist", "runs holds no run"]),
+        (["train", "--resume", "empty"], ["empty: is not a training run", "spec.yaml is missing"]),
+        (["train", "--resume", "--epochs", "3"], ["holds no unfinished run"]),
+        (["evaluate"], ["runs: holds no training run"]),
+        (["evaluate", "nowhere"], ["nowhere: does not exist", "not a training run"]),
+        (["evaluate", "empty"], ["empty: is not a training run", "spec.yaml is missing"]),
+        (["evaluate", "--json", "."], ["'.'", "is a folder"]),
         (["compile"], ["runs", "decolle-hw train"]),
         (["compile", "--target", "loihi3"], ["'loihi3'", "did you mean 'loihi2'?"]),
         (["compile", "nowhere"], ["nowhere", "not a training run"]),
@@ -224,7 +238,7 @@ def test_bad_input_is_one_clear_line(tmp_path, decolle_hw, monkeypatch, argument
         ("name: x\nnetwork: {Mhid: ['8']}\n", ["network.Mhid", "'8'"]),
         ("name: x\nnetwork: {Mhid: [8], neuron: cuba, wrp: 1.0}\n", ["wrp 1.0", "no effect on neuron cuba"]),
         ("[" * 3000, ["mine.yaml", "nested"]),
-        ("name: x\nnetwork: {Mhid: []}\n", ["network.Mhid"]),
+        ("name: x\nnetwork: {Mhid: []}\n", ["network", "has no layer", "Mhid (units)"]),
         ("name: x\n", ["network", "missing"]),
         ("name: ../x\nnetwork: {Mhid: [8]}\n", ["name", "../x"]),
         ("- a\n- b\n", ["mine.yaml", "mapping"]),
@@ -251,7 +265,7 @@ def test_nothing_can_be_written(decolle_hw, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs").write_text("in the way")
     Path("tiny.yaml").write_text(tiny("decolle"))
-    fails(decolle_hw("train", "tiny.yaml"), "runs", "cannot be written")
+    fails(decolle_hw("train", "tiny.yaml"), "runs", "cannot be written", "is not a folder")
     assert Path("runs").read_text() == "in the way"
 
 
@@ -261,7 +275,7 @@ def test_help_needs_neither_torch_nor_lava():
         "import sys; sys.modules['torch'] = sys.modules['lava'] = None; sys.argv = ['decolle-hw', 'COMMAND', '--help'];"
         "from decolle_hw.cli import main; main()"
     )
-    for command in ("train", "compile", "run", "verify", "demo"):
+    for command in ("train", "evaluate", "compile", "run", "verify", "demo"):
         done = subprocess.run(
             [sys.executable, "-c", code.replace("COMMAND", command)],
             capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -135,6 +135,6 @@ def test_nmnist_frames_equal_tonics(deltat, steps):
     data = load_folder(NMNIST, spec, None)
     to_frame = ToFrame((34, 34, 2), time_window=deltat, start_time=0, end_time=steps * deltat)
     for r in range(0, 100, 25):
-        events = read_recording(NMNIST / "test" / data.names[r], [2, 34, 34])
+        events = read_recording(NMNIST / "test" / data.names[r], spec)
         expected = (to_frame(events) > 0).reshape(steps, -1)
         np.testing.assert_array_equal(data.dense([r])[:, 0], expected)

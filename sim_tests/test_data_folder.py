@@ -67,14 +67,14 @@ def test_a_recording_equals_its_bytes():
 def test_overflow_marks_are_taken_out_and_advance_time(tmp_path):
     file = tmp_path / "0" / "a.bin"
     write_recording(file, [(1, 1, 8000, 0), (0, 240, 0, 0), (2, 2, 10, 1)])
-    events = folder.read_recording(file, [2, 34, 34])
+    events = folder.read_recording(file, folder_spec(tmp_path))
     assert [event.tolist() for event in events] == [(1, 1, 8000, False), (2, 2, 8192 + 10, True)]
 
 
 def test_events_are_sorted_by_time(tmp_path):
     file = tmp_path / "0" / "a.bin"
     write_recording(file, [(1, 1, 500, 0), (2, 2, 100, 1), (3, 3, 500, 1)])
-    assert folder.read_recording(file, [2, 34, 34])["x"].tolist() == [2, 1, 3]
+    assert folder.read_recording(file, folder_spec(tmp_path))["x"].tolist() == [2, 1, 3]
 
 
 def test_classes_are_sorted_by_number_then_name(tmp_path):

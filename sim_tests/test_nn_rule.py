@@ -12,6 +12,8 @@ from decolle_hw.nn import kernels, neurons
 from decolle_hw.nn.layer import DecolleLayer, Dynamics
 from decolle_hw.nn.losses import LOSSES
 from decolle_hw.nn.neurons import NeuronState, Traces
+from decolle_hw.nn.rule import LocalRule
+from decolle_hw.spec import LayerShape
 
 T, B, I, N, C = 23, 7, 19, 13, 4  # noqa: E741  odd sizes: no whole vector registers
 NEURONS = ["decolle", "cuba"]
@@ -21,7 +23,7 @@ EPS = 2.0**-23
 def make_layer(neuron: str, index: int = 0) -> DecolleLayer:
     generator = torch.Generator().manual_seed(5)
     dynamics = Dynamics(neuron, alpha=0.9, beta=0.8, alpharp=0.65, wrp=1.0, vth=0.05)
-    layer = DecolleLayer(I, N, C, dynamics, index, bias=True, lc_ampl=0.5, generator=generator)
+    layer = DecolleLayer(LayerShape.dense(I, N), C, dynamics, index, bias=True, lc_ampl=0.5, generator=generator)
     layer.weight.data.mul_(3.0)
     layer.bias.data.uniform_(-0.1, 0.1, generator=generator)
     return layer
@@ -99,10 +101,11 @@ def test_forward_and_gradient_equal_a_plain_loop(neuron: str, index: int, loss: 
     assert U_TBN.abs().min() > tolerance  # so no rounding can flip a spike
     layer = layer.to(dtype)
     output, _ = layer(spikes_TBI.to(dtype), layer.zero_state(B))
-    gradient = layer.local_gradient(output, target_BC.to(dtype), LOSSES[loss], B)
+    rule = LocalRule(LOSSES[loss], "fast_sigmoid", 0.0, 0.0)
+    gradient, _ = layer.local_gradient(output, target_BC.to(dtype), rule, B)
     assert 0.05 < S_TBN.mean() < 0.95
     assert torch.equal(output.spikes_TBN.double(), S_TBN)
-    for actual, expected in [(output.potential_TBN, U_TBN), (gradient.weight_NI, dW), (gradient.bias_N, db)]:
+    for actual, expected in [(output.potential_TBN, U_TBN), (gradient.weight, dW), (gradient.bias, db)]:
         torch.testing.assert_close(actual.double(), expected, rtol=0, atol=tolerance)
 
 

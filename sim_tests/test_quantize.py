@@ -17,7 +17,7 @@ from decolle_hw.fidelity import float_against_integer
 from decolle_hw.fixedpoint import STATE_LIMIT
 from decolle_hw.nn.layer import DecolleLayer, Dynamics
 from decolle_hw.nn.network import DecolleNetwork
-from decolle_hw.spec import parse_model_spec
+from decolle_hw.spec import LayerShape, parse_model_spec
 
 NEURONS = ("decolle", "cuba")
 
@@ -25,7 +25,7 @@ NEURONS = ("decolle", "cuba")
 def make_layer(neuron: str, *, alpha=0.9, beta=0.85, seed=0, inputs=30, units=20) -> DecolleLayer:
     dynamics = Dynamics(neuron, alpha, beta, alpharp=0.65, wrp=1.0, vth=0.1)
     generator = torch.Generator().manual_seed(seed)
-    layer = DecolleLayer(inputs, units, 4, dynamics, 0, bias=True, lc_ampl=0.5, generator=generator)
+    layer = DecolleLayer(LayerShape.dense(inputs, units), 4, dynamics, 0, bias=True, lc_ampl=0.5, generator=generator)
     with torch.no_grad():
         layer.bias.uniform_(-0.1, 0.1, generator=generator)
     return layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from decolle_hw.errors import UsageError
 from decolle_hw.nn.network import DecolleNetwork
-from decolle_hw.spec import parse_model_spec
-from decolle_hw.training.runs import CHECKPOINT, METRICS, SPEC, load_run, newest_run, save_run
+from decolle_hw.spec import ModelSpec, model_spec_to_yaml, parse_model_spec
+from decolle_hw.training.checkpoints import Origin, write_weights
+from decolle_hw.training.runs import CHECKPOINT, LAST, METRICS, RESUME, SPEC, load_run, newest_run
 from decolle_hw.training.train import train
 
 VALUES = {
@@ -27,7 +29,7 @@ EPOCH = {
 }  # fmt: skip
 FIGURES = {
     "classes": ["clap", "nod", "wave"], "device": "cpu", "train_recordings": 8, "test_recordings": 4,
-    "test_accuracy": [0.25, 0.5], "seconds": 2.0, "history": [EPOCH],
+    "test_accuracy": [0.25, 0.5], "seconds": 2.0, "history": [EPOCH], "finished": True, "best_epoch": 1,
 }  # fmt: skip
 GONE = object()
 
@@ -40,6 +42,17 @@ class Silent:
     def batch(self, epoch: int, done: int, total: int) -> None: ...
 
     def epoch(self, record: object) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def save_run(folder: Path, spec: ModelSpec, network: DecolleNetwork, metrics: dict) -> None:
+    """The files of a finished run, as far as reading one goes."""
+    (folder / SPEC).write_text(model_spec_to_yaml(spec))
+    (folder / METRICS).write_text(json.dumps(metrics))
+    origin = Origin(model_spec_to_yaml(spec), metrics["classes"], epoch=metrics["best_epoch"])
+    for name in (CHECKPOINT, LAST):
+        write_weights(folder / name, network.state_dict(), origin)
 
 
 @pytest.fixture
@@ -138,6 +151,9 @@ def test_classes_changed_after_training_are_refused(folder: Path, classes: list[
         ("train_recordings", 1.5, "train_recordings: "),
         ("seconds", float("inf"), "seconds: "),
         ("device", None, "device: "),
+        ("finished", "yes", "finished: "),
+        ("best_epoch", 0, "best_epoch: "),
+        ("best_epoch", 7, "best_epoch 7 is not in the history"),
     ],
 )
 def test_unusable_metrics_are_refused(folder: Path, key: str, value: object, word: str) -> None:
@@ -150,6 +166,10 @@ def test_unusable_metrics_are_refused(folder: Path, key: str, value: object, wor
 def test_metrics_that_are_no_mapping_are_refused(folder: Path, content: bytes) -> None:
     (folder / METRICS).write_bytes(content)
     refused(lambda: load_run(folder), folder / METRICS, "is damaged", "train again")
+
+
+def origin(spec: str, classes: object) -> str:
+    return json.dumps({"format": 2, "spec": spec, "classes": classes, "epoch": 1, "recordings": 0})
 
 
 @pytest.mark.parametrize("size", [0, 4, 100, -1])
@@ -172,11 +192,17 @@ def test_a_checkpoint_truncated_after_loading_is_refused(folder: Path) -> None:
         ({"format": "pt"}, "does not say what it was trained with"),
         ({"decolle_hw": "{"}, "does not say what it was trained with"),
         ({"decolle_hw": "3"}, "does not say what it was trained with"),
-        ({"decolle_hw": '{"spec": "name: x"}'}, "does not say what it was trained with"),
-        ({"decolle_hw": '{"spec": "name: x", "classes": 3}'}, "does not say what it was trained with"),
-        ({"decolle_hw": '{"spec": "name: [", "classes": []}'}, "the description inside"),
-        ({"decolle_hw": '{"spec": "name: x", "classes": []}'}, "the description inside"),
-        ({"decolle_hw": '{"spec": "3", "classes": []}'}, "the description inside"),
+        (
+            {"decolle_hw": '{"spec": "name: x", "classes": []}'},
+            "does not say what it was trained with (an older version",
+        ),
+        ({"decolle_hw": '{"format": 1}'}, "has format 1, this version reads 2; use the version that wrote it"),
+        ({"decolle_hw": '{"format": "3"}'}, "has format '3', this version reads 2"),
+        ({"decolle_hw": '{"format": 2, "spec": "name: x"}'}, "does not say what it was trained with"),
+        ({"decolle_hw": origin("name: x", 3)}, "does not say what it was trained with"),
+        ({"decolle_hw": origin("name: [", [])}, "the description inside"),
+        ({"decolle_hw": origin("name: x", [])}, "the description inside"),
+        ({"decolle_hw": origin("3", [])}, "the description inside"),
     ],
 )
 def test_a_checkpoint_that_does_not_say_its_origin_is_refused(folder: Path, metadata: dict, word: str) -> None:
@@ -210,17 +236,86 @@ def test_without_a_run_the_message_says_how_to_name_one(tmp_path: Path) -> None:
     refused(lambda: newest_run(tmp_path), tmp_path, "name a run folder: decolle-hw compile RUN")
 
 
+def test_the_last_checkpoint_is_checked_like_the_best(folder: Path) -> None:
+    run = load_run(folder)
+    (folder / LAST).unlink()
+    refused(lambda: run.network("last"), folder / LAST, "is missing")
+    other = parse_model_spec(VALUES | {"training": VALUES["training"] | {"seed": 5}}, "small")
+    weights = DecolleNetwork(other, 3, torch.Generator()).state_dict()
+    write_weights(folder / LAST, weights, Origin(model_spec_to_yaml(other), FIGURES["classes"], 1))
+    refused(lambda: run.network("last"), "training.seed is 0", "trained with 5")
+    weights["layers.0.weight"] = torch.zeros(3, 4)
+    write_weights(folder / LAST, weights, Origin(model_spec_to_yaml(run.spec), FIGURES["classes"], 1))
+    refused(lambda: run.network("last"), "layers.0.weight is float32 [3, 4]")
+
+
+def test_a_checkpoint_of_another_epoch_is_refused(folder: Path) -> None:
+    second = EPOCH | {"epoch": 2}
+    (folder / METRICS).write_text(json.dumps(FIGURES | {"history": [EPOCH, second], "best_epoch": 2}))
+    refused(lambda: load_run(folder), "is of epoch 1", "metrics.json says 2", f"--resume {folder}")
+
+
+@pytest.mark.parametrize(("key", "text"), [("num_epochs", "num_epochs: 9"), ("early_stop", "early_stop: 3")])
+def test_how_long_to_train_is_not_what_was_trained(folder: Path, key: str, text: str) -> None:
+    """A resumed run may go on for longer; the best checkpoint can be older than that."""
+    lines = (folder / SPEC).read_text().splitlines()
+    changed = [f"  {text}" if line.startswith(f"  {key}:") else line for line in lines]
+    assert changed != lines
+    (folder / SPEC).write_text("\n".join(changed))
+    assert getattr(load_run(folder).spec.training, key) in (9, 3)
+
+
+class TestWhichRunIsNewest:
+    """Below a folder of runs: finished ones, by when they finished, not by name."""
+
+    @staticmethod
+    def make(root: Path, name: str, at: int, **change: object) -> Path:
+        folder = root / "small" / name
+        folder.mkdir(parents=True)
+        spec = parse_model_spec(VALUES, "small")
+        save_run(folder, spec, DecolleNetwork(spec, 3, torch.Generator()), FIGURES | change)
+        os.utime(folder / METRICS, ns=(at, at))
+        return folder
+
+    def test_the_one_that_finished_last(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "a", 10)
+        newest = self.make(tmp_path, "b", 30)
+        self.make(tmp_path, "c", 20)
+        assert newest_run(tmp_path) == newest
+
+    def test_an_unfinished_one_only_where_it_is_named(self, tmp_path: Path) -> None:
+        unfinished = self.make(tmp_path, "b", 30, finished=False)
+        refused(lambda: newest_run(tmp_path), "no finished training run", f"--resume {unfinished}")
+        finished = self.make(tmp_path, "a", 10)
+        assert newest_run(tmp_path) == finished
+        assert load_run(unfinished).metrics["finished"] is False
+
+    def test_a_damaged_one_is_not_passed_over(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "a", 10)
+        damaged = self.make(tmp_path, "b", 30)
+        (damaged / METRICS).write_text("{")
+        refused(lambda: load_run(newest_run(tmp_path)), damaged / METRICS, "is damaged")
+
+    def test_folders_without_a_tested_epoch_are_passed_over(self, tmp_path: Path) -> None:
+        finished = self.make(tmp_path, "a", 10)
+        early = self.make(tmp_path, "b", 30, finished=False)
+        (early / CHECKPOINT).unlink()
+        (early / RESUME).write_bytes(b"")
+        assert newest_run(tmp_path) == finished
+        refused(lambda: load_run(early), "before its first epoch was tested", f"--resume {early}")
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # of a learning rate beyond float32
 def test_weights_that_grow_without_bound_end_the_run(tmp_path: Path) -> None:
     spec = parse_model_spec(VALUES, "small")
     # model_copy checks no bounds: a rate that the description would refuse diverges at once.
-    training = spec.training.model_copy(update={"learning_rate": 1e39, "num_epochs": 50})
+    training = spec.training.model_copy(update={"learning_rate": 1e38, "num_epochs": 50})
     spec = spec.model_copy(update={"training": training})
     refused(
         lambda: train(spec, tmp_path, torch.device("cpu"), Silent()),
-        "training.learning_rate 1e+39", "layers.0.weight is no longer finite", "lower it",
+        "training.learning_rate 1e+38", "in epoch 1", "is no longer finite; lower it", "nothing had been saved",
     )  # fmt: skip
-    assert not list((tmp_path / "small").iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_trained_run_loads(tmp_path: Path) -> None:

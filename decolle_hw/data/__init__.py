@@ -1,4 +1,4 @@
-"""Event data sets as binary frames: the embedded digits, and folders of recordings.
+"""Event data sets as binary frames: embedded digits, folders of recordings, still images, DVS Gesture.
 
 >>> from decolle_hw.data import load_split
 >>> from decolle_hw.spec import DatasetSpec
@@ -7,8 +7,9 @@
 (60, 2, 512)
 """
 
-from decolle_hw.data.binning import BinnedRecordings, Progress
+from decolle_hw.data.binning import Progress
 from decolle_hw.data.load import dataset_classes, load_folder, load_split, recording_events
+from decolle_hw.data.recordings import BinnedRecordings
 
 __all__ = [
     "BinnedRecordings",

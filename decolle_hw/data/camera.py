@@ -2,7 +2,8 @@
 
 Every step between the image and the event is integer arithmetic, so that a recording is the same on every
 machine and in every batch: float summation order or a vectorised logarithm must never decide about a spike.
-Floats appear only where weights and the table of logarithms are built, and are rounded before use.
+Floats appear only where weights and the table of logarithms are built, and are rounded before use. Compiled, and
+one recording at a time, so that its pixels stay in the first-level cache: 1.5 ms for 34x34 pixels.
 
     light   I(x, y, t) = image, enlarged once, shifted by the path of the saccades (bilinear, 1/256 pixel)
     log     L = log(I + DARK_LEVEL)                                       (table, in units of 1/65536)
@@ -19,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from tonic.io import events_struct
 
@@ -36,7 +37,8 @@ DARK_LEVEL = 0.2  # brightness of black, full white is 1: bounds the logarithm, 
 LOG_BITS = 16
 MIN_CONTRAST = 0.01  # the best sensors reach about 0.05; below, a recording no longer fits into memory
 MAX_NOISE_HZ = 1000.0  # one event per pixel and millisecond: nothing is left to be seen
-BATCH_PIXELS = 1 << 16  # about 256 kB per intermediate array, so that a batch stays in the cache
+BATCH_PIXELS = 1 << 16  # of the canvases that are drawn together: about 512 kB per intermediate array
+EVENTS_PER_PIXEL = 16  # room at first; a scene of high contrast under a low threshold has more
 
 
 @dataclass(frozen=True)
@@ -85,21 +87,22 @@ def record(images_Rhw: np.ndarray, indices_R: Sequence[int], camera: Camera) -> 
         Per image the events (x, y, t, p) as tonic's structured array, sorted by t (then y, x, p); t in
         microseconds, 0 <= t < 300000; p True where it became brighter (ON).
     """
+    positions, table = path(camera), log_table()
     batch = max(1, BATCH_PIXELS // (camera.height * camera.width))
     for first in range(0, len(images_Rhw), batch):
         rngs_B = [np.random.default_rng([camera.seed, int(k)]) for k in indices_R[first : first + batch]]
         # Drawn before the noise, so that a noisy recording shows the same scene as a clean one.
         offsets_B2 = np.array([rng.uniform(-camera.jitter, camera.jitter, 2) for rng in rngs_B])
-        canvas_YXB = scene.draw(
+        canvas_BYX = scene.draw(
             images_Rhw[first : first + batch],
             offsets_B2,
             (camera.height, camera.width),
             camera.amplitude,
             scene.size_on_sensor(camera.height, camera.width, camera.amplitude, camera.jitter),
         )
-        keys = [*_crossings(canvas_YXB, camera)]
-        keys += [_noise(rng, b, camera) for b, rng in enumerate(rngs_B)]
-        yield from _unpack(np.concatenate(keys), len(rngs_B), camera)
+        for canvas_YX, rng in zip(canvas_BYX, rngs_B, strict=True):
+            crossings_E = _crossings(canvas_YX, positions, table, camera)
+            yield _unpack(np.concatenate([crossings_E, _noise(rng, camera)]), camera)
 
 
 def path(camera: Camera) -> NDArray[np.int64]:
@@ -117,58 +120,77 @@ def log_table() -> NDArray[np.int32]:
     return np.rint(np.log(light + DARK_LEVEL) * (1 << LOG_BITS)).astype(np.int32)
 
 
-def _crossings(canvas_YXB: np.ndarray, camera: Camera) -> Iterator[NDArray[np.int64]]:
-    """Packed events of a batch, frame by frame (see `_pack`)."""
-    table = log_table()
+def _crossings(
+    canvas_YX: NDArray[np.int32], positions: NDArray[np.int64], table: NDArray[np.int32], camera: Camera
+) -> NDArray[np.int64]:
+    """Packed events of one recording, frame by frame (see `_unpack`)."""
     contrast = round(camera.contrast_threshold * (1 << LOG_BITS))
-    sensor = (camera.height, camera.width)
-    positions = path(camera)
+    keys_E = np.empty(EVENTS_PER_PIXEL * camera.height * camera.width, np.int64)
+    while True:
+        light_HW = np.empty((camera.height, camera.width), np.int32)
+        count = _cross(canvas_YX, positions, table, contrast, camera.frame_us, light_HW, keys_E)
+        if count <= len(keys_E):
+            return keys_E[:count]
+        keys_E = np.empty(count, np.int64)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _cross(canvas_YX, positions, table, contrast, frame_us, light_HW, keys_E):
+    """Number of events; as many as there is room for are written to `keys_E`."""
+    pixels = light_HW.size
+    light = light_HW.reshape(pixels)
+    scene.look(canvas_YX, positions[0, 0], positions[0, 1], light_HW)
+    contrast = np.int32(contrast)
     # The pixels start adapted to what they see.
-    before = table[scene.look(canvas_YXB, positions[0], sensor)].ravel()
+    before = np.array([table[level] for level in light])
     reference = before.copy()
-    for frame, position in enumerate(positions[1:]):
-        after = table[scene.look(canvas_YXB, position, sensor)].ravel()
-        change = after - reference
-        hit = np.flatnonzero((change >= contrast) | (change <= -contrast))
-        if hit.size:
-            sign = np.sign(change[hit])
-            crossed = np.abs(change[hit]) // contrast
-            # One row per event: the j-th threshold that its pixel crossed within this frame, j = 1, 2, ...
-            row = np.repeat(np.arange(hit.size), crossed)
-            j = np.arange(row.size) - np.repeat(np.cumsum(crossed) - crossed, crossed) + 1
-            level = reference[hit][row] + sign[row] * j * contrast
-            # L changes linearly between two frames: t = frame_us (level - before) / (after - before), which
-            # lies in (0, frame_us]; ceil - 1 keeps it inside of the frame.
-            passed = np.abs(level - before[hit][row]).astype(np.int64)
-            whole = np.abs(after[hit] - before[hit])[row]
-            t = frame * camera.frame_us + (passed * camera.frame_us - 1) // whole
-            pixel, b = np.divmod(hit[row], canvas_YXB.shape[2])
-            yield _pack(b, t, pixel, sign[row] > 0, camera)
-            reference[hit] += sign * crossed * contrast
-        before = after
+    after = before.copy()
+    count = 0
+    for frame in range(len(positions) - 1):
+        scene.look(canvas_YX, positions[frame + 1, 0], positions[frame + 1, 1], light_HW)
+        for pixel in range(pixels):
+            after[pixel] = table[np.uint32(light[pixel])]  # unsigned: no test for a place counted from the end
+        for pixel in range(pixels):
+            change = np.int32(after[pixel] - reference[pixel])
+            if abs(change) < contrast:
+                continue
+            step = contrast if change > 0 else -contrast
+            swing = abs(after[pixel] - before[pixel])
+            for _ in range(abs(change) // contrast):
+                reference[pixel] += step
+                # L changes linearly between two frames: t = frame_us (level - before) / (after - before), which
+                # lies in (0, frame_us]; ceil - 1 keeps it inside of the frame.
+                passed = abs(reference[pixel] - before[pixel])
+                if count < len(keys_E):
+                    t = frame * frame_us + (passed * frame_us - 1) // swing
+                    keys_E[count] = (t * pixels + pixel) * 2 + (step > 0)
+                count += 1
+        before[:] = after
+    return count
 
 
-def _noise(rng: np.random.Generator, b: int, camera: Camera) -> NDArray[np.int64]:
-    """Packed spurious events of recording b: a Poisson process per pixel, either polarity alike."""
+def _noise(rng: np.random.Generator, camera: Camera) -> NDArray[np.int64]:
+    """Packed spurious events of one recording: a Poisson process per pixel, either polarity alike."""
     pixels = camera.height * camera.width
     count = rng.poisson(camera.noise_hz * pixels * RECORDING_US * 1e-6)
     t, pixel, polarity = (rng.integers(0, limit, count) for limit in (RECORDING_US, pixels, 2))
-    return _pack(np.full(count, b), t, pixel, polarity, camera)
+    return (t * pixels + pixel) * 2 + polarity
 
 
-def _pack(b: np.ndarray, t: np.ndarray, pixel: np.ndarray, p: np.ndarray, camera: Camera) -> NDArray[np.int64]:
-    """Events as single numbers in the order of recording, time and pixel, so that a plain sort is enough."""
-    return ((b.astype(np.int64) * RECORDING_US + t) * (camera.height * camera.width) + pixel) * 2 + p
+def _unpack(keys_E: NDArray[np.int64], camera: Camera) -> np.ndarray:
+    """Events are packed as ``(t*H*W + pixel)*2 + p``, in the order of time and pixel: a plain sort is enough."""
+    events = np.empty(len(keys_E), events_struct)
+    _split(np.sort(keys_E), camera.height * camera.width, camera.width, events)
+    return events
 
 
-def _unpack(keys: NDArray[np.int64], count: int, camera: Camera) -> Iterator[np.ndarray]:
-    rest, p = np.divmod(np.sort(keys), 2)
-    rest, pixel = np.divmod(rest, camera.height * camera.width)
-    b, t = np.divmod(rest, RECORDING_US)
-    events = np.empty(len(keys), events_struct)
-    events["y"], events["x"] = np.divmod(pixel, camera.width)
-    events["t"], events["p"] = t, p
-    bounds = np.searchsorted(b, np.arange(count + 1))
-    for start, end in pairwise(bounds):
-        # A copy, or one kept recording would keep its whole batch in memory.
-        yield events[start:end].copy()
+@njit(nogil=True, cache=True, error_model="numpy")
+def _split(keys_E, pixels, width, events_E):
+    for place in range(len(keys_E)):
+        key = np.uint64(keys_E[place])
+        events_E[place].p = key & np.uint64(1)
+        key >>= np.uint64(1)
+        t = key // np.uint64(pixels)
+        pixel = key - t * np.uint64(pixels)
+        y = pixel // np.uint64(width)
+        events_E[place].t, events_E[place].y, events_E[place].x = t, y, pixel - y * np.uint64(width)

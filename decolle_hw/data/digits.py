@@ -9,20 +9,58 @@ nothing has to be downloaded.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from decolle_hw.data import camera
+from decolle_hw.data import stills
 from decolle_hw.data.splitting import stratified_split
-from decolle_hw.errors import SpecError
 from decolle_hw.spec import DatasetSpec
 
 CLASSES = tuple(str(digit) for digit in range(10))
 IMAGE_LEVELS = 16  # load_digits counts dark dots in 4x4 blocks
-MIN_SENSOR = 10  # pixels along an edge: below, the 8x8 images no longer fit beside the saccades
-SACCADE_SHARE = 7 / 34  # of the sensor's edge: 7 of 34 pixels in N-MNIST
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Some of the embedded images; a `source.Source`."""
+
+    indices: NDArray[np.int64]  # (R,)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(R,) the digit that is shown."""
+        return images()[1][self.indices]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the digits."""
+        return CLASSES
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each recording, for example ``digits/123``."""
+        return tuple(f"digits/{index}" for index in self.indices)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What messages call a recording: its name."""
+        return self.names
+
+    def take(self, which: NDArray[np.int64]) -> Digits:
+        """Only the chosen images."""
+        return replace(self, indices=self.indices[which])
+
+    def read(self, spec: DatasetSpec) -> Iterator[np.ndarray]:
+        """Event arrays of the images, one by one."""
+        return record(spec, self.indices)
+
+    def identity(self, spec: DatasetSpec) -> list[Any]:
+        """The images are always the same, so their indices and the camera say all."""
+        return [stills.identity(spec), self.indices.tolist()]
 
 
 @lru_cache(maxsize=1)
@@ -37,22 +75,9 @@ def images() -> tuple[np.ndarray, np.ndarray]:
     return images_Rhw, labels_R
 
 
-def camera_of(spec: DatasetSpec) -> camera.Camera:
-    """The camera of a description; raises `SpecError` where its sensor is too small."""
-    _, height, width = spec.input_shape
-    if min(height, width) < MIN_SENSOR:
-        raise SpecError(
-            f"dataset.input_shape {spec.input_shape}: digits need a sensor of at least {MIN_SENSOR}x"
-            f"{MIN_SENSOR} pixels; set it to [2, 16, 16]"
-        )
-    return camera.Camera(
-        height=height,
-        width=width,
-        contrast_threshold=spec.camera.contrast_threshold,
-        noise_hz=spec.camera.noise_hz,
-        seed=spec.camera.seed,
-        amplitude=SACCADE_SHARE * min(height, width),
-    )
+def split_of(spec: DatasetSpec) -> tuple[Digits, Digits]:
+    """Training and test recordings."""
+    return Digits(split_indices(spec, "train")), Digits(split_indices(spec, "test"))
 
 
 def split_indices(spec: DatasetSpec, split: Literal["train", "test"]) -> np.ndarray:
@@ -63,9 +88,4 @@ def split_indices(spec: DatasetSpec, split: Literal["train", "test"]) -> np.ndar
 
 def record(spec: DatasetSpec, indices_S: np.ndarray) -> Iterator[np.ndarray]:
     """Event arrays of the images with these indices, one by one."""
-    return camera.record(images()[0][indices_S], list(indices_S), camera_of(spec))
-
-
-def names(indices_S: np.ndarray) -> tuple[str, ...]:
-    """Name of each recording, for example ``digits/123``."""
-    return tuple(f"digits/{index}" for index in indices_S)
+    return stills.show(images()[0][indices_S], 1.0, list(indices_S), spec)

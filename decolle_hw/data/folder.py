@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tonic.io import events_struct, read_mnist_file
 
+from decolle_hw.data.sensor import to_inputs
+from decolle_hw.data.source import cannot_be_read, identity_of_files
 from decolle_hw.data.splitting import split_by_name
 from decolle_hw.errors import DataError, SpecError
 from decolle_hw.spec import DatasetSpec
@@ -24,10 +27,12 @@ EVENT_BYTES = 5
 SUFFIX = ".bin"
 LAYOUT = f"expected FOLDER/<class name>/<recording>{SUFFIX}"
 
+AnyListing = TypeVar("AnyListing", bound="Listing")
+
 
 @dataclass(frozen=True)
 class Listing:
-    """Which recordings there are; nothing is read yet."""
+    """Which recordings there are; nothing is read yet. A `source.Source`."""
 
     files: tuple[Path, ...]  # (R,)
     labels: NDArray[np.int64]  # (R,) index into classes
@@ -38,13 +43,22 @@ class Listing:
         """Name of each recording, for example ``7/00002.bin``."""
         return tuple(f"{file.parent.name}/{file.name}" for file in self.files)
 
-    def take(self, which: NDArray[np.int64]) -> Listing:
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What messages call a recording: the path of its file."""
+        return tuple(str(file) for file in self.files)
+
+    def take(self: AnyListing, which: NDArray[np.int64]) -> AnyListing:
         """Only the chosen recordings."""
         return replace(self, files=tuple(self.files[i] for i in which), labels=self.labels[which])
 
-    def read(self, input_shape: Sequence[int]) -> Iterator[np.ndarray]:
+    def read(self, spec: DatasetSpec) -> Iterator[np.ndarray]:
         """Event arrays one by one, so that never all of them are in memory."""
-        return (read_recording(file, input_shape) for file in self.files)
+        return (read_recording(file, spec) for file in self.files)
+
+    def identity(self, spec: DatasetSpec) -> list[Any]:
+        """Files with sizes and times, and what of the sensor is used."""
+        return [identity_of_files(self.files), list(spec.sensor), list(spec.input_shape), spec.downsample]
 
 
 def split_of(spec: DatasetSpec) -> tuple[Listing, Listing]:
@@ -114,10 +128,11 @@ def list_folder(path: Path, classes: Sequence[str] | None = None, learned_by: st
     return Listing(tuple(files), np.array(labels, np.int64), known)
 
 
-def read_recording(file: Path, input_shape: Sequence[int]) -> np.ndarray:
+def read_recording(file: Path, spec: DatasetSpec) -> np.ndarray:
     """Events (x, y, t, p) of one file as tonic's structured array, sorted by t; t in microseconds.
 
-    `DataError` for a file that is truncated, empty, unreadable or from a larger sensor than `input_shape`.
+    x and y count inputs, not pixels (see `sensor`). `DataError` for a file that is truncated, empty, unreadable, from
+    a larger sensor than that of `spec`, or without an event in the part that is used.
     """
     try:
         size = file.stat().st_size
@@ -128,19 +143,10 @@ def read_recording(file: Path, input_shape: Sequence[int]) -> np.ndarray:
             )
         events = read_mnist_file(str(file), events_struct)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{file}: cannot be read: {reason}; mend its permissions or remove it") from None
+        raise cannot_be_read(file, error) from None
     if not len(events):
         raise DataError(f"{file}: holds no events ({size} bytes); record it again or remove it")
-    _, height, width = input_shape
-    outside = (events["x"] >= width) | (events["y"] >= height)
-    if outside.any():
-        first = int(np.argmax(outside))
-        need = [2, max(height, int(events["y"].max()) + 1), max(width, int(events["x"].max()) + 1)]
-        raise DataError(
-            f"{file}: event {first} at x={events['x'][first]}, y={events['y'][first]} is outside of the "
-            f"sensor of {height}x{width} (height x width) pixels; set dataset.input_shape to at least {need}"
-        )
+    events = to_inputs(events, spec, file)
     # Files are in order of arrival on the bus; steps are cut by searching for times, which needs them sorted.
     return events[np.argsort(events["t"], kind="stable")]
 

@@ -8,8 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from decolle_hw.data import digits, folder
-from decolle_hw.data.binning import BinnedRecordings, Progress, bin_recordings
+from decolle_hw.data import cache, digits, folder, gesture, images, workers
+from decolle_hw.data.binning import Progress, assemble, pack, require_countable
+from decolle_hw.data.recordings import BinnedRecordings
+from decolle_hw.data.source import Source, limited
 from decolle_hw.errors import DataError
 from decolle_hw.spec import DatasetSpec
 
@@ -23,23 +25,21 @@ def load_split(
 ) -> BinnedRecordings:
     """Binned recordings of one split, the first ``chunk_size_<split>`` steps of each: later events are cropped.
 
+    With ``crop: random`` training recordings are kept whole instead, and ``chunk_size_train`` is the length of the
+    windows in which they are presented (`BinnedRecordings.draw_starts`).
+
     Args:
         progress: called with (done, total).
         classes: those that a trained network knows, in the order of its labels. The data must have the same ones;
             only the test recordings may lack some.
 
-    Raises `DataError` or `SpecError`, see `folder`, `digits` and `binning`.
+    Raises `DataError` or `SpecError`, see `folder`, `images`, `gesture`, `stills` and `binning`.
     """
-    steps = spec.chunk_size_train if split == "train" else spec.chunk_size_test
-    if spec.name == "digits":
-        _require_same_classes("the embedded digits", digits.CLASSES, classes)
-        chosen = digits.split_indices(spec, split)
-        labels = digits.images()[1][chosen]
-        recordings, names = digits.record(spec, chosen), digits.names(chosen)
-        return bin_recordings(recordings, labels, names, digits.CLASSES, spec, steps, progress)
-    listing = _listing(spec, split)
-    _require_same_classes(str(spec.path), listing.classes, classes)
-    return _bin_listing(listing, spec, steps, progress)
+    source = _source(spec, split)
+    _require_same_classes(spec.path or "the embedded digits", source.classes, classes)
+    if split == "train":
+        return _binned(source, spec, spec.chunk_size_train, spec.crop == "random", progress)
+    return _binned(source, spec, spec.chunk_size_test, False, progress)
 
 
 def load_folder(
@@ -51,34 +51,59 @@ def load_folder(
     """All recordings of a folder, the first chunk_size_test steps of each.
 
     Of a folder with subfolders train and test, those of test.
-    `spec` gives input_shape, deltat and steps only; `classes` are those that a trained network knows.
+    `spec` gives sensor, inputs, deltat and steps, whatever its own data are; `classes` are those that a trained
+    network knows.
     """
-    return _bin_listing(folder.whole_folder(path, classes), spec, spec.chunk_size_test, progress)
+    spec = spec.model_copy(update={"name": "folder", "path": str(path)})
+    return _binned(folder.whole_folder(path, classes), spec, spec.chunk_size_test, False, progress)
 
 
 def dataset_classes(spec: DatasetSpec) -> tuple[str, ...]:
     """Names of the classes, in the order of the labels."""
-    return digits.CLASSES if spec.name == "digits" else folder.split_of(spec)[0].classes
+    return digits.CLASSES if spec.name == "digits" else _splits(spec)[0].classes
 
 
 def recording_events(spec: DatasetSpec, split: Split, index: int) -> np.ndarray:
-    """Raw events (x, y, t, p) of recording `index` of a split, sorted by t; for pictures.
+    """Events (x, y, t, p) of recording `index` of a split, in coordinates of input_shape, sorted by t; for pictures.
 
     Raises `IndexError` where the split has no such recording.
     """
+    return next(iter(_source(spec, split).take(np.array([index])).read(spec)))
+
+
+def _source(spec: DatasetSpec, split: Split) -> Source:
+    train, test = _splits(spec)
+    return limited(train, spec.train_limit) if split == "train" else limited(test, spec.test_limit)
+
+
+def _splits(spec: DatasetSpec) -> tuple[Source, Source]:
     if spec.name == "digits":
-        return next(digits.record(spec, digits.split_indices(spec, split)[[index]]))
-    return folder.read_recording(_listing(spec, split).files[index], spec.input_shape)
+        return digits.split_of(spec)
+    if spec.name == "array":
+        return images.split_of(spec)
+    if spec.name == "dvs_gesture":
+        return gesture.split_of(spec)
+    return folder.split_of(spec)
 
 
-def _listing(spec: DatasetSpec, split: Split) -> folder.Listing:
-    train, test = folder.split_of(spec)
-    return train if split == "train" else test
+def _binned(source: Source, spec: DatasetSpec, steps: int, whole: bool, progress: Progress | None) -> BinnedRecordings:
+    """Read and bin the recordings, or take them from the cache; see `binning.bin_recordings` for `steps`, `whole`."""
+    require_countable(spec, steps)
+    kept = None if whole else steps
+    key = cache.key_of(source, spec, kept) if _is_cached(spec) else None
+    packed = None if key is None else cache.read(key, len(source.labels))
+    if packed is None:
+        packed = pack(workers.read_entries(source, spec, kept, progress))
+        if key is not None:
+            cache.write(key, packed)
+    elif progress is not None:
+        progress(len(source.labels), len(source.labels))
+    return assemble(*packed, source.labels, source.names, source.classes, spec, steps, whole)
 
 
-def _bin_listing(listing: folder.Listing, spec: DatasetSpec, steps: int, progress: Progress | None) -> BinnedRecordings:
-    recordings, places = listing.read(spec.input_shape), [str(file) for file in listing.files]
-    return bin_recordings(recordings, listing.labels, listing.names, listing.classes, spec, steps, progress, places)
+def _is_cached(spec: DatasetSpec) -> bool:
+    """Not the embedded digits: all of them are recorded in a second."""
+    return spec.cache and spec.name != "digits"
 
 
 def _require_same_classes(where: str, found: Sequence[str], known: Sequence[str] | None) -> None:

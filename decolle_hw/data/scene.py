@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 LEVEL_BITS = 12
@@ -38,7 +39,7 @@ def draw(
         size: of the scene, in sensor pixels: the longer image edge, and one image pixel in which it fades.
 
     Returns:
-        (Y, X, B) light levels 0..LEVEL_MAX; recordings last, so that shifted views have long contiguous rows.
+        (B, Y, X) light levels 0..LEVEL_MAX.
     """
     levels_Bhw = np.rint(images_Bhw * IMAGE_MAX).astype(np.int64)
     rows_BYh, columns_BXw = (
@@ -53,24 +54,23 @@ def draw(
     )
     light_BYX = rows_BYh @ levels_Bhw @ columns_BXw.transpose(0, 2, 1)
     # Rounded weights may add up to a little more than one.
-    scaled_BYX = np.minimum(light_BYX * LEVEL_MAX // (IMAGE_MAX * SUBPIXELS**2), LEVEL_MAX)
-    return np.ascontiguousarray(scaled_BYX.transpose(1, 2, 0), np.int32)
+    return np.minimum(light_BYX * LEVEL_MAX // (IMAGE_MAX * SUBPIXELS**2), LEVEL_MAX).astype(np.int32)
 
 
-def look(canvas_YXB: NDArray[np.int32], position: NDArray[np.int64], sensor: tuple[int, int]) -> NDArray[np.int32]:
-    """(H, W, B) light levels 0..LEVEL_MAX that the sensor sees from (y, x), in 1/256 pixels; bilinear."""
-    (top, down), (left, right) = (divmod(int(shift), SUBPIXELS) for shift in position)
+@njit(nogil=True, cache=True)
+def look(canvas_YX, y, x, light_HW):
+    """Light levels 0..LEVEL_MAX that the sensor sees from (y, x), in 1/256 pixels, into `light_HW`; bilinear."""
+    top, down = divmod(y, SUBPIXELS)
+    left, right = divmod(x, SUBPIXELS)
     up, back = SUBPIXELS - down, SUBPIXELS - right
-
-    def view(dy: int, dx: int) -> NDArray[np.int32]:
-        return canvas_YXB[top + dy : top + dy + sensor[0], left + dx : left + dx + sensor[1]]
-
-    light = view(0, 0) * np.int32(up * back)
-    for dy, dx, weight in ((0, 1, up * right), (1, 0, down * back), (1, 1, down * right)):
-        if weight:
-            light += view(dy, dx) * np.int32(weight)
-    light >>= 2 * SUBPIXEL_BITS
-    return light
+    here, beside = np.int32(up * back), np.int32(up * right)
+    below, across = np.int32(down * back), np.int32(down * right)
+    for row in range(light_HW.shape[0]):
+        upper, lower = canvas_YX[top + row, left:], canvas_YX[top + row + 1, left:]
+        for column in range(light_HW.shape[1]):
+            light = upper[column] * here + upper[column + 1] * beside
+            light += lower[column] * below + lower[column + 1] * across
+            light_HW[row, column] = light >> (2 * SUBPIXEL_BITS)
 
 
 def _weights(points: int, pixels: int, scale: float, amplitude: float, offset_B: np.ndarray) -> NDArray[np.int64]:

@@ -17,10 +17,11 @@ import torch
 from numba import njit
 
 from decolle_hw.nn.neurons import NeuronState, Traces
-from decolle_hw.nn.surrogate import FAST_SIGMOID_SLOPE
+from decolle_hw.nn.surrogate import BOXCAR_HALF_WIDTH, FAST_SIGMOID_SLOPE, SURROGATE_CODES
 
 BLOCK = 1024  # columns at a time: three rows of float32 are 12 KB, well inside of a 32 KB cache
 ONE, ZERO = np.float32(1.0), np.float32(0.0)
+SLOPE, HALF_WIDTH = np.float32(FAST_SIGMOID_SLOPE), np.float32(BOXCAR_HALF_WIDTH)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -80,23 +81,36 @@ def _cuba(U_TM, v_M, alpha, alpha_in, vth, S_TM):
                 v[m] = ZERO if potential > ZERO else voltage
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def times_surrogate(delta, U, code):
+    """``delta *= sigma'(U)`` along one row; codes as in `surrogate.SURROGATE_CODES`."""
+    if code == 0:
+        for n in range(len(delta)):
+            width = ONE + SLOPE * abs(U[n])
+            delta[n] /= width * width
+    elif code == 1:
+        for n in range(len(delta)):
+            delta[n] = delta[n] if abs(U[n]) < HALF_WIDTH else ZERO
+    else:
+        for n in range(len(delta)):
+            s = ONE / (ONE + np.exp(-U[n]))
+            delta[n] *= s * (ONE - s)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def _delta(dL_dy_MC, readout_CN, U_MN, slope, delta_MN):
-    """``delta = (dL/dy G) / (1 + slope |U|)**2`` row by row (M = T*B)."""
+def _delta(dL_dy_MC, feedback_CN, U_MN, code, delta_MN):
+    """``delta = (dL/dy F) sigma'(U)`` row by row (M = T*B)."""
     rows, units = U_MN.shape
     for row in range(rows):
         delta = delta_MN[row]
-        U = U_MN[row]
         for n in range(units):
             delta[n] = ZERO
-        for c in range(readout_CN.shape[0]):
+        for c in range(feedback_CN.shape[0]):
             error = dL_dy_MC[row, c]
-            G = readout_CN[c]
+            F = feedback_CN[c]
             for n in range(units):
-                delta[n] += error * G[n]
-        for n in range(units):
-            width = ONE + slope * abs(U[n])
-            delta[n] /= width * width
+                delta[n] += error * F[n]
+        times_surrogate(delta, U_MN[row], code)
 
 
 def trace_chunk(
@@ -138,12 +152,14 @@ def cuba_chunk(
     return S_TBN, current_TBN, NeuronState(v_BN, S_TBN[-1])
 
 
-def local_delta(dL_dy_TBC: torch.Tensor, readout_CN: torch.Tensor, potential_TBN: torch.Tensor) -> torch.Tensor:
-    """``(G^T dL/dy) * sigma'(U)``, (T, B, N)."""
+def local_delta(
+    dL_dy_TBC: torch.Tensor, feedback_CN: torch.Tensor, potential_TBN: torch.Tensor, surrogate: str
+) -> torch.Tensor:
+    """As `neurons.local_delta`."""
     delta_TBN = torch.empty_like(potential_TBN)
     _delta(
-        dL_dy_TBC.flatten(0, 1).numpy(), readout_CN.numpy(), potential_TBN.flatten(0, 1).numpy(),
-        np.float32(FAST_SIGMOID_SLOPE), delta_TBN.flatten(0, 1).numpy(),
+        dL_dy_TBC.flatten(0, 1).numpy(), feedback_CN.numpy(), potential_TBN.flatten(0, 1).numpy(),
+        SURROGATE_CODES[surrogate], delta_TBN.flatten(0, 1).numpy(),
     )  # fmt: skip
     return delta_TBN
 

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import nn
 
 from decolle_hw.nn.layer import DecolleLayer, Dynamics, LayerOutput, LayerState
 from decolle_hw.spec import ModelSpec
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}  # of factors; None: that of the weights
 
 
 class DecolleNetwork(nn.Module):
@@ -17,37 +21,65 @@ class DecolleNetwork(nn.Module):
     def __init__(self, spec: ModelSpec, classes: int, generator: torch.Generator) -> None:
         super().__init__()
         net = spec.network
-        dynamics = Dynamics(net.neuron, net.alpha, net.beta, net.alpharp or 0.0, net.wrp or 0.0, net.vth or 0.0)
+        self.classes = classes
+        self.prediction = net.prediction
+        of = {key: net.of_layers(key) for key in ("alpha", "beta", "alpharp", "wrp", "vth", "lc_ampl", "dropout")}
+        self.dropout: list[float] = of["dropout"]
         layers = []
-        inputs = spec.num_inputs
-        for index, units in enumerate(net.Mhid):
-            layers.append(
-                DecolleLayer(
-                    inputs, units, classes, dynamics, index,
-                    bias=net.bias, lc_ampl=net.lc_ampl, generator=generator,
-                )
+        for index, shape in enumerate(spec.shapes(classes)):
+            alpha, beta, alpharp, wrp, vth = (of[key][index] for key in ("alpha", "beta", "alpharp", "wrp", "vth"))
+            layer = DecolleLayer(
+                shape, classes, Dynamics(net.neuron, alpha, beta, alpharp or 0.0, wrp or 0.0, vth or 0.0), index,
+                bias=net.bias, lc_ampl=of["lc_ampl"][index], lc_bias=net.lc_bias, generator=generator,
+                is_output=net.output_layer and index == net.hidden_layers,
+                random_feedback=spec.training.feedback == "random",
+                precision=PRECISIONS[spec.training.precision],
             )  # fmt: skip
-            inputs = units
+            if net.random_tau is not None:
+                tau = net.random_tau
+                layer.draw_time_constants(tau.spread, tau.tau_min, tau.tau_max, generator)
+            layers.append(layer)
         self.layers = nn.ModuleList(layers)
 
-    def __iter__(self):
-        return iter(self.layers)
+    def __iter__(self) -> Iterator[DecolleLayer]:
+        return iter(self.layers)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.layers)
 
     def zero_state(self, batch: int) -> list[LayerState]:
         """State of all layers before the first step of `batch` recordings."""
         return [layer.zero_state(batch) for layer in self]
 
-    def forward(self, spikes_TBI: torch.Tensor, state: list[LayerState]) -> tuple[list[LayerOutput], list[LayerState]]:
-        """A chunk of steps through all layers, layer after layer. Memory does not grow with the steps done before."""
+    def forward(
+        self, spikes_TBI: torch.Tensor, state: list[LayerState], masks: Sequence[torch.Tensor | None] | None = None
+    ) -> tuple[list[LayerOutput], list[LayerState]]:
+        """A chunk of steps through all layers, layer after layer. Memory does not grow with the steps done before.
+
+        Args:
+            spikes_TBI: 0/1, (T, B, I) with I = polarities * height * width, flattened in this order.
+            state: from `zero_state` or the chunk before.
+            masks: dropout, one (T, B, M) or None per layer.
+        """
         outputs, states = [], []
-        for layer, layer_state in zip(self.layers, state, strict=True):
-            output, layer_state = layer(spikes_TBI, layer_state)
+        for layer, layer_state, mask in zip(self, state, masks or [None] * len(self), strict=True):
+            output, layer_state = layer(spikes_TBI, layer_state, mask)
             outputs.append(output)
             states.append(layer_state)
             spikes_TBI = output.spikes_TBN
         return outputs, states
 
 
-def decide(readout_TBC: torch.Tensor, burnin_steps: int) -> torch.Tensor:
-    """(B,) class with the largest readout summed over the steps after burn-in; the lowest index wins a tie."""
-    return readout_TBC[burnin_steps:].sum(0).argmax(1)
+def decide(readout_TBC: torch.Tensor, burnin_steps: int, prediction: str = "sum") -> torch.Tensor:
+    """(B,) class from the readouts of the steps after burn-in; the lowest index wins a tie.
+
+    Args:
+        readout_TBC: of all steps.
+        burnin_steps: steps that do not count.
+        prediction: `sum`: largest sum over steps; `mode`: the authors': most frequent largest readout of a step.
+    """
+    counted_TBC = readout_TBC[burnin_steps:]
+    if prediction == "sum":
+        return counted_TBC.sum(0).argmax(1)
+    votes_TB = counted_TBC.argmax(2)
+    return torch.nn.functional.one_hot(votes_TB, readout_TBC.shape[2]).sum(0).argmax(1)

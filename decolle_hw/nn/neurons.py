@@ -28,7 +28,9 @@ from typing import NamedTuple
 
 import torch
 
-from decolle_hw.nn.surrogate import fast_sigmoid
+from decolle_hw.nn.surrogate import SURROGATES
+
+Decay = float | torch.Tensor  # one for all, or (I,) per input
 
 
 class Traces(NamedTuple):
@@ -49,9 +51,9 @@ class NeuronState(NamedTuple):
 
 
 def trace_chunk(
-    spikes_TBI: torch.Tensor, traces: Traces, alpha: float, beta: float, keep_Q: bool = True
+    spikes_TBI: torch.Tensor, traces: Traces, alpha: Decay, beta: Decay, keep_Q: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor, Traces]:
-    """Filter a chunk of input spikes, of any dtype.
+    """Filter a chunk of input spikes, of any dtype; alpha and beta for all inputs or (I,) for each.
 
     Returns:
         P[t] for each step (T, B, I); Q[t-1] for each step (T, B, I), what the synaptic current sees (nobody may
@@ -66,8 +68,8 @@ def trace_chunk(
     Q_all[0] = traces.Q_BI
     P_last = traces.P_BI
     for t in range(steps):
-        torch.mul(P_last, alpha, out=P_TBI[t]).add_(Q_all[t], alpha=1.0 - alpha)
-        torch.mul(Q_all[t], beta, out=Q_all[t + 1]).add_(spikes_TBI[t], alpha=1.0 - beta)
+        torch.mul(P_last, alpha, out=P_TBI[t]).add_((1.0 - alpha) * Q_all[t])
+        torch.mul(Q_all[t], beta, out=Q_all[t + 1]).add_((1.0 - beta) * spikes_TBI[t])
         P_last = P_TBI[t]
     return P_TBI, Q_all[:steps], Traces(Q_all[steps], P_last)
 
@@ -110,6 +112,8 @@ def cuba_chunk(
     return S_TBN, U_TBN, NeuronState(v_BN, S_TBN[-1])
 
 
-def local_delta(dL_dy_TBC: torch.Tensor, readout_CN: torch.Tensor, potential_TBN: torch.Tensor) -> torch.Tensor:
-    """``(G^T dL/dy) * sigma'(U)``, (T, B, N): the part of the rule that belongs to the neuron."""
-    return (dL_dy_TBC @ readout_CN).mul_(fast_sigmoid(potential_TBN))
+def local_delta(
+    dL_dy_TBC: torch.Tensor, feedback_CN: torch.Tensor, potential_TBN: torch.Tensor, surrogate: str
+) -> torch.Tensor:
+    """``(F^T dL/dy) * sigma'(U)``, (T, B, N): the part of the rule that belongs to the neuron."""
+    return (dL_dy_TBC @ feedback_CN).mul_(SURROGATES[surrogate](potential_TBN))

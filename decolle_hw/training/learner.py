@@ -1,4 +1,4 @@
-"""The learning loop over a batch and over an epoch: chunks of steps, three-factor gradients, Adamax."""
+"""The learning loop over a batch and over an epoch: chunks of steps, local gradients, weight updates."""
 
 # T steps, B batch, I inputs, C classes, L layers
 
@@ -13,13 +13,24 @@ import torch
 
 from decolle_hw.data import BinnedRecordings
 from decolle_hw.nn.adamax import CompiledAdamax
-from decolle_hw.nn.layer import LayerState, LocalGradient
-from decolle_hw.nn.losses import LOSSES
+from decolle_hw.nn.bptt import bptt_gradients
+from decolle_hw.nn.engine import Path
 from decolle_hw.nn.network import DecolleNetwork, decide
-from decolle_hw.nn.shards import Shards
+from decolle_hw.nn.spikes import Events, Spikes
 from decolle_hw.spec import TrainingSpec
+from decolle_hw.training.optimizers import (
+    Schedule,
+    build_optimizer,
+    clip_gradients,
+    load_optimizer_state,
+    optimizer_state,
+)
+from decolle_hw.training.teaching import NonFiniteLoss, Part, Taught, Teacher
 
-PIECE = 32  # steps that go through a layer at once: memory does not grow with the length of a recording or a chunk
+__all__ = ["Evaluation", "Learner", "NonFiniteLoss", "chunks"]
+
+OPTIMIZER, SCHEDULE = "optimizer.", "schedule."  # prefixes of names in `Learner.state_dict`
+DROPOUT, THRESHOLDS = "dropout", "error_thresholds"
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Evaluation:
     """What a network does on a set of recordings."""
 
     accuracy: list[float]  # per layer; the last one is the network's answer
-    firing_rate: list[float]  # per layer, spikes per neuron and step
+    firing_rate: list[float]  # per layer, spikes per neuron (after pooling) and step
     predictions: np.ndarray  # (R,) of the last layer
 
 
@@ -40,33 +51,24 @@ def chunks(steps: int, burnin_steps: int, update_every: int | str) -> Iterator[t
         yield start, min(start + size, steps), True
 
 
-def learning_rate(spec: TrainingSpec, epoch: int) -> float:
-    """The authors' schedule: from epoch `lr_drop_interval` on, divided by ``factor * floor(epoch / interval)``."""
-    drops = epoch // spec.lr_drop_interval
-    return spec.learning_rate if drops == 0 else spec.learning_rate / (spec.lr_drop_factor * drops)
-
-
-@dataclass
-class _Part:
-    """Some recordings of a batch on their way through the steps."""
-
-    spikes_TBI: torch.Tensor
-    target_BC: torch.Tensor
-    state: list[LayerState]
-
-
 class Learner:
-    """A network, its optimizer and its spec; `learn_batch` is the whole of DECOLLE."""
+    """A network, its optimizer and its spec; `learn_batch` is the whole of DECOLLE.
 
-    def __init__(self, network: DecolleNetwork, spec: TrainingSpec, device: torch.device) -> None:
+    Args:
+        network: moved to `device`.
+        spec: how to learn.
+        device: a CPU is split over its cores (`decolle_hw.nn.shards`).
+        path: which kernels run, see `decolle_hw.nn.engine.Engine`.
+    """
+
+    def __init__(self, network: DecolleNetwork, spec: TrainingSpec, device: torch.device, path: Path = "auto") -> None:
         self.network = network.to(device)
         self.spec = spec
         self.device = device
-        self.loss = LOSSES[spec.loss]
-        self.shards = Shards(device)
-        adamax = CompiledAdamax if device.type == "cpu" else torch.optim.Adamax
-        beta1, beta2 = spec.betas
-        self.optimizer = adamax(network.parameters(), lr=spec.learning_rate, betas=(beta1, beta2))
+        self.teacher = Teacher(self.network, spec, device, path)
+        self.shards = self.teacher.shards
+        self.optimizer = build_optimizer(self.network, spec, device)
+        self.schedule = Schedule(self.optimizer, spec)
 
     def learn_batch(self, spikes_TBI: torch.Tensor, target_BC: torch.Tensor) -> torch.Tensor:
         """Present a batch once, updating the weights after each chunk beyond burn-in.
@@ -75,70 +77,124 @@ class Learner:
             spikes_TBI: 0/1 of any dtype. target_BC: one target readout per recording.
 
         Returns:
-            loss per step and layer (T - burn-in, L).
+            loss per step and layer (T - burn-in, L), regularizers included; 0 for a layer that does not learn.
+
+        Raises `NonFiniteLoss`.
         """
-        parts = []
-        for piece in self.shards.split(len(target_BC)):
-            spikes = spikes_TBI[:, piece].contiguous()
-            parts.append(_Part(spikes, target_BC[piece], self.network.zero_state(spikes.shape[1])))
-        return self._learn(parts)
+        places = self.shards.split(len(target_BC))
+        inputs = spikes_TBI.shape[2]
+        spikes = [Spikes(inputs, dense=spikes_TBI[:, place].contiguous().to(self.device)) for place in places]
+        return self._learn(self.teacher.parts(spikes, places, target_BC.to(self.device)))
 
     def learn_epoch(
-        self, recordings: BinnedRecordings, epoch: int, rng: np.random.Generator
+        self, recordings: BinnedRecordings, epoch: int, rng: np.random.Generator, done: int = 0
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        """Present all recordings once in random order; yields (recordings done, losses of the batch)."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.spec, epoch)
-        identity_CC = torch.eye(len(recordings.classes), device=self.device)
+        """Present all recordings once in random order; yields (recordings done, losses (T, L) of the batch).
 
-        def load(which: np.ndarray) -> _Part:
-            labels = torch.from_numpy(recordings.labels[which]).to(self.device)
-            spikes_TBI = self.to_device(recordings, which)
-            return _Part(spikes_TBI, identity_CC[labels], self.network.zero_state(len(which)))
+        Args:
+            recordings: of the training split.
+            epoch: from 0, for the learning rate.
+            rng: order of the recordings and windows seen of them; nothing is drawn after the beginning.
+            done: recordings of this order to skip: those that an interrupted epoch has presented already.
 
+        Raises `NonFiniteLoss`.
+        """
+        self.schedule.start_epoch(epoch)
         order = rng.permutation(len(recordings))
-        for start in range(0, len(order), self.spec.batch_size):
+        starts = recordings.draw_starts(rng)
+        identity_CC = torch.eye(len(recordings.classes), device=self.device)
+        for start in range(done, len(order), self.spec.batch_size):
             which = order[start : start + self.spec.batch_size]
-            parts = self.shards.map(load, [which[piece] for piece in self.shards.split(len(which))])
-            yield start + len(which), self._learn(parts)
+            places = self.shards.split(len(which))
+            spikes = self.shards.map(
+                lambda chosen: self._load(recordings, chosen, starts[chosen]), [which[place] for place in places]
+            )
+            labels = torch.from_numpy(recordings.labels[which]).to(self.device)
+            yield start + len(which), self._learn(self.teacher.parts(spikes, places, identity_CC[labels]))
 
-    def _learn(self, parts: list[_Part]) -> torch.Tensor:
-        """All chunks of a batch: each part on its own, then the sum of their gradients."""
-        steps = len(parts[0].spikes_TBI)
-        batch = sum(len(part.target_BC) for part in parts)
+    def _load(self, recordings: BinnedRecordings, which: np.ndarray, starts: np.ndarray | None = None) -> Spikes:
+        indptr, index = recordings.events(which, starts)
+        events = Events(indptr, index, recordings.window, 0, recordings.window)
+        return Spikes(recordings.num_inputs, events=events).on(self.device)
+
+    def _learn(self, parts: list[Part]) -> torch.Tensor:
+        """All chunks of a batch."""
+        if self.spec.method == "bptt":
+            return self._learn_bptt(parts)
         losses = []
-        for start, stop, learns in chunks(steps, self.spec.burnin_steps, self.spec.update_every):
-
-            @torch.no_grad()  # a setting of each thread
-            def through_chunk(part: _Part, start=start, stop=stop, learns=learns) -> list[LocalGradient]:
-                total: list[LocalGradient] = []
-                for first in range(start, stop, PIECE):
-                    spikes_TBI = part.spikes_TBI[first : min(first + PIECE, stop)]
-                    outputs, part.state = self.network(spikes_TBI, part.state)
-                    pairs = zip(self.network.layers, outputs, strict=True) if learns else ()
-                    new = [layer.local_gradient(output, part.target_BC, self.loss, batch) for layer, output in pairs]
-                    total = [a.followed_by(b) for a, b in zip(total, new, strict=True)] if total else new
-                return total
-
-            gradients = self.shards.map(through_chunk, parts)
+        for start, stop, learns in chunks(parts[0].spikes.steps, self.spec.burnin_steps, self.spec.update_every):
             if learns:
-                losses += self.shards.map(self._update, [gradients])
+                losses.append(self._update(self.teacher.teach(parts, start, stop)))
+            else:
+                self.teacher.through(parts, start, stop)
         return torch.cat(losses)
 
     @torch.no_grad()
-    def _update(self, gradients: list[list[LocalGradient]]) -> torch.Tensor:
+    def _update(self, taught: list[list[Taught]]) -> torch.Tensor:
         """Step the optimizer by the sum over parts; the losses (T, L)."""
         losses = []
-        for layer, of_parts in zip(self.network.layers, zip(*gradients, strict=True), strict=True):
-            total = functools.reduce(LocalGradient.beside, of_parts)
-            layer.weight.grad = total.weight_NI
-            layer.bias.grad = total.bias_N if layer.has_bias else None
-            losses.append(total.loss_T)
-        self.optimizer.step()
+        others: dict[torch.Tensor, list[torch.Tensor]] = {}
+        for layer, rule, of_parts in zip(self.network, self.teacher.rules, zip(*taught, strict=True), strict=True):
+            first, *more = [of_part.gradient for of_part in of_parts]
+            losses.append(functools.reduce(torch.add, [gradient.loss_T for gradient in (first, *more)]))
+            if not rule.learns:
+                continue
+            layer.weight.grad, others[layer.weight] = first.weight, [gradient.weight for gradient in more]
+            if layer.has_bias:
+                layer.bias.grad, others[layer.bias] = first.bias, [gradient.bias for gradient in more]
+        self._step(others)
+        self._follow_error_rate(taught)
         return torch.stack(losses, 1)
 
+    def _step(self, others: dict[torch.Tensor, list[torch.Tensor]]) -> None:
+        """One weight update by the gradients of the parameters, and those of other parts."""
+        if isinstance(self.optimizer, CompiledAdamax) and self.spec.clip_grad_norm is None:
+            self.optimizer.step(others=others, run=self.shards.map, workers=self.shards.count)
+        else:
+            for parameter, gradients in others.items():
+                assert parameter.grad is not None
+                for gradient in gradients:
+                    parameter.grad.add_(gradient)
+            if self.spec.clip_grad_norm is not None:
+                clip_gradients(self.network, self.spec.clip_grad_norm)
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.teacher.engine.take_weights()
+
+    def _follow_error_rate(self, taught: list[list[Taught]]) -> None:
+        """Move each threshold so that the share of errors that pass it approaches `error_rate`.
+
+        ``threshold += error_adaptation (share - error_rate)``, not below zero. Source: Payvand et al. 2020.
+        """
+        if self.spec.error_rate is None:
+            return
+        thresholds = []
+        for rule, of_parts in zip(self.teacher.rules, zip(*taught, strict=True), strict=True):
+            errors = sum(of_part.errors for of_part in of_parts)
+            share = sum(of_part.passed for of_part in of_parts) / errors if errors else self.spec.error_rate
+            thresholds.append(max(0.0, rule.threshold + self.spec.error_adaptation * (share - self.spec.error_rate)))
+        self.teacher.set_thresholds(thresholds)
+
+    def _learn_bptt(self, parts: list[Part]) -> torch.Tensor:
+        """One update by back-propagation through time and layers."""
+        spikes_TBI = torch.cat([part.spikes.dense() for part in parts], 1)
+        target_BC = torch.cat([part.target_BC for part in parts])
+        masks = self.teacher.masks(*spikes_TBI.shape[:2])
+        loss_TL, gradients = bptt_gradients(self.network, spikes_TBI, target_BC, self.spec, masks)
+        for index, of_layer in enumerate(gradients):
+            found = [gradient for gradient in of_layer if gradient is not None]
+            if not (loss_TL[:, index].isfinite().all() and all(bool(gradient.isfinite().all()) for gradient in found)):
+                step = int(torch.argmin(loss_TL[:, index].isfinite().int()))
+                raise NonFiniteLoss(index, self.spec.burnin_steps + step)
+        for layer, gradient in zip(self.network, gradients, strict=True):
+            layer.weight.grad = None if gradient.weight is None else _stored_like(gradient.weight, layer.weight)
+            layer.bias.grad = gradient.bias if layer.has_bias else None
+        self._step({})
+        return loss_TL
+
     def evaluate(self, recordings: BinnedRecordings, batch_size: int = 64) -> Evaluation:
-        """Accuracy and firing rates with the weights as they are, summed readout after burn-in."""
+        """Accuracy and firing rates with the weights as they are."""
+        self.teacher.engine.take_weights()
         count = len(recordings)
         groups = [np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
         results = self.shards.map(lambda which: self._evaluate(recordings, which), groups)
@@ -150,20 +206,42 @@ class Learner:
     @torch.no_grad()
     def _evaluate(self, recordings: BinnedRecordings, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decisions (L, B) and mean firing rate (L,) of some recordings."""
-        spikes_TBI = self.to_device(recordings, which)
-        state = self.network.zero_state(len(which))
-        readouts, rates = [], []
-        for piece_TBI in spikes_TBI.split(PIECE):
-            outputs, state = self.network(piece_TBI, state)
-            readouts.append([output.readout_TBC for output in outputs])
-            share = len(piece_TBI) / len(spikes_TBI)
-            rates.append([share * output.spikes_TBN.mean().item() for output in outputs])
+        engine, layers = self.teacher.engine, range(len(self.network))
+        spikes = self._load(recordings, which)
+        state = engine.zero_state(len(which))
+        readouts, spike_counts = [], np.zeros(len(layers))
+        piece = engine.piece(len(which))
+        for start in range(0, spikes.steps, piece):
+            result, state = engine.forward(spikes.between(start, min(start + piece, spikes.steps)), state)
+            readouts.append([result.readout_TBC(layer) for layer in layers])
+            spike_counts += [result.spike_count(layer) for layer in layers]
         decided = [
-            decide(torch.cat(of_layer), self.spec.burnin_steps).cpu().numpy()
+            decide(torch.cat(of_layer), self.spec.burnin_steps, self.network.prediction).cpu().numpy()
             for of_layer in zip(*readouts, strict=True)
         ]
-        return np.stack(decided), np.sum(rates, axis=0)
+        outputs = np.array([layer.shape.outputs for layer in self.network])
+        return np.stack(decided), spike_counts / (spikes.steps * len(which) * outputs)
 
-    def to_device(self, recordings: BinnedRecordings, which: np.ndarray) -> torch.Tensor:
-        """(T, B, I) spikes of some recordings on the learner's device, uint8."""
-        return torch.from_numpy(recordings.dense(which)).to(self.device)
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All that learning depends on but the weights, as flat named tensors."""
+        return {
+            **{OPTIMIZER + name: tensor for name, tensor in optimizer_state(self.optimizer).items()},
+            **{SCHEDULE + name: tensor for name, tensor in self.schedule.state_dict().items()},
+            DROPOUT: self.teacher.dropout.get_state(),
+            THRESHOLDS: torch.tensor([rule.threshold for rule in self.teacher.rules], dtype=torch.float64),
+        }
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """The inverse of `state_dict`; go on as if nothing had been between."""
+        for prefix, load in (
+            (OPTIMIZER, functools.partial(load_optimizer_state, self.optimizer)),
+            (SCHEDULE, self.schedule.load_state_dict),
+        ):
+            load({name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)})
+        self.teacher.dropout.set_state(state[DROPOUT])
+        self.teacher.set_thresholds(state[THRESHOLDS].tolist())
+
+
+def _stored_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The same values with the strides of `like`."""
+    return torch.empty_like(like).copy_(tensor)

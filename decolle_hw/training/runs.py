@@ -1,34 +1,44 @@
-"""Run folders: ``runs/MODEL/<time>/{spec.yaml, checkpoint.safetensors, metrics.json}``.
+"""Run folders as they are read.
 
-The checkpoint carries the description and the classes it was trained with as metadata. So a spec.yaml or a
-metrics.json that was changed afterwards is found out and refused, not used with weights that do not belong to it.
+    runs/MODEL/<time>/
+        spec.yaml                what is trained
+        checkpoint.safetensors   weights of the best epoch, by test accuracy of the last layer: this is compiled
+        last.safetensors         weights after the last finished step
+        resume.safetensors       all that `train --resume` needs to go on as if nothing had happened
+        metrics.json             accuracy, losses, rates, seconds of each epoch; `finished`
+        events.out.tfevents...   the same for TensorBoard
+
+Each file but the last is complete or not there. A run that was interrupted, or is being trained, has `finished: false`
+and is not taken by `compile` unless it is named.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 
-from decolle_hw.errors import SpecError, UsageError
+from decolle_hw.errors import UsageError
 from decolle_hw.nn.network import DecolleNetwork
-from decolle_hw.spec import ModelSpec, model_spec_from_yaml, model_spec_to_yaml, parse_model_spec, with_folder
+from decolle_hw.spec import ModelSpec, parse_model_spec, with_folder
+from decolle_hw.training.checkpoints import read_origin, read_tensors, require_tensors_of
 from decolle_hw.yamlfile import read_yaml
 
 SPEC, CHECKPOINT, METRICS = "spec.yaml", "checkpoint.safetensors", "metrics.json"
-# Of the metadata of a checkpoint. A single one: safetensors writes several in random order, and a checkpoint of the
-# same run must be the same file.
-ORIGIN_KEY = "decolle_hw"
+LAST, RESUME = "last.safetensors", "resume.safetensors"
+WEIGHTS = {"best": CHECKPOINT, "last": LAST}
+Weights = Literal["best", "last"]
+
+# How long a run goes on, not what it does: these may change while a run is resumed.
+LENGTH_KEYS = frozenset({"training.num_epochs", "training.early_stop"})
 
 Count = Annotated[int, Field(ge=1)]
 Figure = Annotated[float, Field(allow_inf_nan=False)]
@@ -56,6 +66,8 @@ class _Metrics(BaseModel):
     device: str
     train_recordings: Count
     test_recordings: Count
+    finished: bool
+    best_epoch: Count
     test_accuracy: list[Share]
     seconds: Figure
     history: list[_Epoch] = Field(min_length=1)
@@ -63,7 +75,7 @@ class _Metrics(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training run on disk."""
+    """A training run on disk that has at least one tested epoch."""
 
     folder: Path
     spec: ModelSpec
@@ -73,24 +85,21 @@ class Run:
     def classes(self) -> tuple[str, ...]:
         return tuple(self.metrics["classes"])
 
-    def network(self) -> DecolleNetwork:
+    @property
+    def best(self) -> dict[str, Any]:
+        """The entry of the history that belongs to `checkpoint.safetensors`."""
+        return next(entry for entry in self.metrics["history"] if entry["epoch"] == self.metrics["best_epoch"])
+
+    def network(self, weights: Weights = "best") -> DecolleNetwork:
         """The trained network on the CPU; `UsageError` names the first tensor that does not fit."""
         network = DecolleNetwork(self.spec, len(self.classes), torch.Generator())
-        path = self.folder / CHECKPOINT
-        try:
-            found = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from None
-        expected = network.state_dict()
-        for name in sorted(expected.keys() | found.keys()):
-            described, stored = (_describe(tensors.get(name)) for tensors in (expected, found))
-            if described != stored:
-                raise UsageError(
-                    f"{path}: is not a checkpoint of {self.spec.name!r}: {name} is {stored}, and {described} in the "
-                    f"network of {SPEC}; train again"
-                )
-            if not bool(found[name].isfinite().all()):
-                raise UsageError(f"{path}: {name} holds values that are not finite; train again")
+        path = self.folder / WEIGHTS[weights]
+        if not path.is_file():
+            raise UsageError(f"{path}: is missing; `decolle-hw train` writes one")
+        found = read_tensors(path)
+        require_tensors_of(network, found, path, self.spec.name)
+        if weights == "last":
+            _require_same_spec(self.spec, read_origin(path).model_spec(path), self.folder / SPEC)
         network.load_state_dict(found)
         return network
 
@@ -102,60 +111,35 @@ class Run:
         return hashlib.sha256((self.folder / CHECKPOINT).read_bytes()).hexdigest()
 
 
-def save_run(folder: Path, spec: ModelSpec, network: DecolleNetwork, metrics: dict[str, Any]) -> None:
-    """Write the three files of a run into an existing folder."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    description = model_spec_to_yaml(spec)
-    origin = {"spec": description, "classes": metrics["classes"]}
-    save_file(state, folder / CHECKPOINT, {ORIGIN_KEY: json.dumps(origin)})
-    (folder / SPEC).write_text(description, encoding="utf-8")
-    (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-
-
 def load_run(folder: Path) -> Run:
     """Read a run folder; raises `UsageError` that names what is missing, wrong or changed after training."""
     for name in (SPEC, CHECKPOINT, METRICS):
         if not (folder / name).is_file():
+            if (folder / RESUME).is_file():
+                raise UsageError(
+                    f"{folder}: {name} is missing: the run was interrupted before its first epoch was tested; "
+                    f"to go on: {resume_command(folder)}"
+                )
             raise UsageError(f"{folder}: is not a training run: {name} is missing; `decolle-hw train` writes one")
-    trained_spec, trained_classes = _read_metadata(folder / CHECKPOINT)
+    origin = read_origin(folder / CHECKPOINT)
+    trained_spec = origin.model_spec(folder / CHECKPOINT)
     spec = parse_model_spec(read_yaml(folder / SPEC), str(folder / SPEC))
-    for key, now, then in _differences(spec.model_dump(), trained_spec.model_dump()):
-        raise UsageError(
-            f"{folder / SPEC}: {key} is {now!r}, but the network was trained with {then!r}: the file was changed after "
-            f"training; undo that, or train again with the changed description"
-        )
-    metrics = _read_metrics(folder / METRICS, layers=len(spec.network.Mhid))
-    if metrics["classes"] != trained_classes:
+    _require_same_spec(spec, trained_spec, folder / SPEC)
+    metrics = read_metrics(folder / METRICS, layers=spec.network.layers)
+    if metrics["classes"] != origin.classes:
         raise UsageError(
             f"{folder / METRICS}: classes are not those that the network was trained on: the file was changed after "
             f"training; undo that, or train again"
         )
+    if metrics["best_epoch"] != origin.epoch:
+        raise UsageError(
+            f"{folder}: {CHECKPOINT} is of epoch {origin.epoch}, {METRICS} says {metrics['best_epoch']}: the run is "
+            f"being trained, or was interrupted while saving; wait for it, or go on: {resume_command(folder)}"
+        )
     return Run(folder, spec, metrics)
 
 
-def _read_metadata(path: Path) -> tuple[ModelSpec, list[str]]:
-    """Description and classes that a checkpoint was trained with."""
-    try:
-        with safe_open(path, "pt") as checkpoint:
-            metadata = checkpoint.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from None
-    try:
-        origin = json.loads(metadata[ORIGIN_KEY])
-        description, classes = str(origin["spec"]), list(origin["classes"])
-    except (KeyError, ValueError, TypeError, RecursionError):
-        raise UsageError(
-            f"{path}: does not say what it was trained with (an older version or another program wrote it); train again"
-        ) from None
-    try:
-        return model_spec_from_yaml(description, f"{path}: the description inside"), classes
-    except yaml.YAMLError:
-        raise UsageError(f"{path}: the description inside is not YAML; train again") from None
-    except SpecError as error:
-        raise UsageError(f"{error}; train again") from None
-
-
-def _read_metrics(path: Path, layers: int) -> dict[str, Any]:
+def read_metrics(path: Path, layers: int) -> dict[str, Any]:
     """metrics.json with everything in it that is used elsewhere."""
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -168,6 +152,8 @@ def _read_metrics(path: Path, layers: int) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}; mend its permissions") from None
     except (ValueError, RecursionError):
         raise UsageError(f"{path}: is damaged: it is not JSON; train again") from None
+    if checked.best_epoch not in [entry.epoch for entry in checked.history]:
+        raise UsageError(f"{path}: is damaged: best_epoch {checked.best_epoch} is not in the history; train again")
     last = checked.history[-1]
     for key, values in (
         ("test_accuracy", checked.test_accuracy),
@@ -180,22 +166,33 @@ def _read_metrics(path: Path, layers: int) -> dict[str, Any]:
     return metrics
 
 
-def _differences(now: dict[str, Any], then: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(key, value now, value then) of each leaf in which two dumps of a description differ."""
+def differences(now: ModelSpec, then: ModelSpec) -> list[tuple[str, Any, Any]]:
+    """(key, value now, value then) wherever two descriptions differ, but for how long to train."""
+    found = _leaf_differences(now.model_dump(), then.model_dump())
+    return [difference for difference in found if difference[0] not in LENGTH_KEYS]
+
+
+def _require_same_spec(now: ModelSpec, trained: ModelSpec, path: Path) -> None:
+    for key, value, before in differences(now, trained):
+        raise UsageError(
+            f"{path}: {key} is {value!r}, but the network was trained with {before!r}: the file was changed after "
+            f"training; undo that, or train again with the changed description"
+        )
+
+
+def _leaf_differences(now: dict[str, Any], then: dict[str, Any], section: str = "") -> Iterator[tuple[str, Any, Any]]:
     for key in now:
-        if isinstance(now[key], dict) and isinstance(then[key], dict):
-            yield from _differences(now[key], then[key], f"{section}{key}.")
-        elif now[key] != then[key]:
-            yield f"{section}{key}", now[key], then[key]
+        if isinstance(now[key], dict) and isinstance(then.get(key), dict):
+            yield from _leaf_differences(now[key], then[key], f"{section}{key}.")
+        elif now[key] != then.get(key):
+            yield f"{section}{key}", now[key], then.get(key)
+    for key in then.keys() - now.keys():  # of free-form sections, such as optimizer_args
+        yield f"{section}{key}", None, then[key]
 
 
-def _describe(tensor: torch.Tensor | None) -> str:
-    return "missing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _damaged(path: Path, error: Exception) -> UsageError:
-    reason = " ".join(str(error).split())
-    return UsageError(f"{path}: is not a checkpoint, or is damaged: {reason}; train again")
+def resume_command(folder: Path) -> str:
+    """What to type to go on with a run."""
+    return f"decolle-hw train --resume {shlex.quote(str(folder))}"
 
 
 def new_run_folder(root: Path, name: str) -> Path:
@@ -210,10 +207,59 @@ def new_run_folder(root: Path, name: str) -> Path:
 
 
 def newest_run(root: Path) -> Path:
-    """The run that finished last below `root`."""
-    checkpoints = [path for path in root.glob(f"*/*/{CHECKPOINT}") if not path.parent.name.startswith(".")]
-    if not checkpoints:
+    """The run that finished last below `root`; one that did not finish is only used where it is named."""
+    runs = [path.parent for path in _visible(root, METRICS) if (path.parent / CHECKPOINT).is_file()]
+    finished = [folder for folder in runs if _state(folder).get("finished") is not False]
+    if finished:
+        return max(finished, key=lambda folder: (folder / METRICS).stat().st_mtime_ns)
+    if runs:
+        folder = max(runs, key=lambda folder: (folder / METRICS).stat().st_mtime_ns)
         raise UsageError(
-            f"{root}: holds no training run; run `decolle-hw train` first, or name a run folder: decolle-hw compile RUN"
+            f"{root}: holds no finished training run; go on with the last one: {resume_command(folder)}, or name it to "
+            f"use it as it is: decolle-hw compile {folder}"
         )
-    return max(checkpoints, key=lambda path: path.stat().st_mtime_ns).parent
+    raise UsageError(
+        f"{root}: holds no training run; run `decolle-hw train` first, or name a run folder: decolle-hw compile RUN"
+    )
+
+
+def newest_unfinished_run(root: Path, model: str | None, is_busy: Callable[[Path], bool]) -> Path:
+    """The run below `root` (of one model, if given) that was interrupted last.
+
+    Args:
+        is_busy: whether a process is training in a folder just now; such a run is left alone.
+
+    A run that diverged is left out: continued, it would diverge again.
+    """
+    what = f"unfinished run of {model!r}" if model else "unfinished run"
+    folders = [path.parent for path in _visible(root, RESUME) if model in (None, path.parent.parent.name)]
+    states = {folder: _state(folder) for folder in folders}
+    unfinished = [folder for folder in folders if states[folder].get("finished") is not True]
+    unfinished = [folder for folder in unfinished if not states[folder].get("diverged")]
+    idle = [folder for folder in unfinished if not is_busy(folder)]
+    if idle:
+        return max(idle, key=lambda folder: (folder / RESUME).stat().st_mtime_ns)
+    if unfinished:
+        raise UsageError(f"{root}: its only {what} is being trained by another process: {unfinished[0]}")
+    raise UsageError(
+        f"{root}: holds no {what}; start one with `decolle-hw train`, or train a finished one for longer: "
+        f"decolle-hw train --resume RUN --epochs N"
+    )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether metrics.json says that there was nothing left to learn."""
+    return _state(folder).get("finished") is True
+
+
+def _visible(root: Path, name: str) -> list[Path]:
+    return [path for path in sorted(root.glob(f"*/*/{name}")) if not path.parent.name.startswith(".")]
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """metrics.json as far as it can be read: of what is damaged, whoever loads the run will say more."""
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}

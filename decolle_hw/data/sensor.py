@@ -1,0 +1,65 @@
+"""From the pixels of a sensor to the inputs of a network: the centre is cut out, blocks of pixels become one.
+
+    x' = (x - left) // downsample,   left = (sensor width - downsample W) // 2,   the same for y
+
+Events outside of the centre are dropped. An input is active where any pixel of its block is.
+"""
+
+# E events, H W inputs along the two edges
+
+from __future__ import annotations
+
+import numpy as np
+
+from decolle_hw.errors import DataError
+from decolle_hw.spec import DatasetSpec
+
+
+def to_inputs(events_E: np.ndarray, spec: DatasetSpec, place: object) -> np.ndarray:
+    """Events (x, y, t, p) in coordinates of ``input_shape``, in the order given.
+
+    Args:
+        events_E: in sensor coordinates.
+        spec: gives sensor, downsample and input_shape.
+        place: what messages call the recording.
+
+    Raises `DataError` for an event outside of the sensor, and where no event lies in the centre.
+    """
+    _require_inside(events_E, spec, place)
+    (height, width), (seen_height, seen_width) = spec.sensor, spec.field_of_view
+    if spec.downsample == 1 and spec.sensor == spec.field_of_view:
+        return events_E
+    top, left = (height - seen_height) // 2, (width - seen_width) // 2
+    y, x = events_E["y"] - top, events_E["x"] - left
+    seen = (y >= 0) & (y < seen_height) & (x >= 0) & (x < seen_width)
+    if not seen.any():
+        raise DataError(
+            f"{place}: none of its {len(events_E)} events lies in the centre of {seen_height}x{seen_width} (height x "
+            f"width) of the sensor's {height}x{width} pixels; raise dataset.input_shape or dataset.downsample, or "
+            f"remove the recording"
+        )
+    placed = events_E[seen]
+    placed["y"], placed["x"] = y[seen] // spec.downsample, x[seen] // spec.downsample
+    return placed
+
+
+def _require_inside(events_E: np.ndarray, spec: DatasetSpec, place: object) -> None:
+    height, width = spec.sensor
+    outside = (events_E["x"] >= width) | (events_E["y"] >= height) | (events_E["x"] < 0) | (events_E["y"] < 0)
+    if not outside.any():
+        return
+    first = int(np.argmax(outside))
+    rows, columns = max(height, int(events_E["y"].max()) + 1), max(width, int(events_E["x"].max()) + 1)
+    if (rows, columns) == (height, width):
+        remedy = "coordinates count from 0; mend or remove the recording"
+    elif spec.name == "dvs_gesture":
+        remedy = "this is no recording of DVS Gesture; remove it"
+    elif spec.sensor_size is not None:
+        remedy = f"set dataset.sensor_size to at least {[rows, columns]}"
+    else:
+        blocks = [-(-pixels // spec.downsample) for pixels in (rows, columns)]
+        remedy = f"set dataset.input_shape to at least {[spec.input_shape[0], *blocks]}"
+    raise DataError(
+        f"{place}: event {first} at x={events_E['x'][first]}, y={events_E['y'][first]} is outside of the "
+        f"sensor of {height}x{width} (height x width) pixels; {remedy}"
+    )

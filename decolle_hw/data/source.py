@@ -1,0 +1,72 @@
+"""What every kind of data set gives: a list of recordings, each of which can be read when it is needed."""
+
+# R recordings
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decolle_hw.errors import DataError
+from decolle_hw.spec import DatasetSpec
+
+AnySource = TypeVar("AnySource", bound="Source")
+
+
+class Source(Protocol):
+    """Recordings that are listed but not yet read. Travels to other processes, so it holds names rather than data."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(R,) index into classes."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(R,) for reports, for example ``digits/123`` or ``7/00002.bin``."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """(R,) what messages call a recording."""
+
+    def take(self: AnySource, which: NDArray[np.int64]) -> AnySource:
+        """Only the chosen recordings, in the order given."""
+
+    def read(self, spec: DatasetSpec) -> Iterator[np.ndarray]:
+        """Events (x, y, t, p) of one recording after the other, in coordinates of input_shape, sorted by t (us)."""
+
+    def identity(self, spec: DatasetSpec) -> Any:
+        """Lists, texts and numbers that change whenever the events may have changed; nothing is read for it."""
+
+
+def limited(source: AnySource, limit: int | None) -> AnySource:
+    """At most `limit` recordings, evenly spread over the list (which is in the order of classes, or mixed)."""
+    count = len(source.labels)
+    if limit is None or limit >= count:
+        return source
+    return source.take(np.linspace(0, count - 1, limit).round().astype(np.int64))
+
+
+def identity_of_files(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Path, size and time of the last change (ns) of each file. Raises `DataError` where there is none."""
+    found = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise cannot_be_read(file, error) from None
+        found.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
+    return found
+
+
+def cannot_be_read(file: Path, error: OSError) -> DataError:
+    """One message for every file that the operating system refuses."""
+    reason = error.strerror or str(error)
+    return DataError(f"{file}: cannot be read: {reason}; mend its permissions or remove it")
