@@ -132,7 +132,8 @@ def check_equal(case: Case, batch: Batch) -> str:
 
     SGD makes the change of a weight its gradient (times a large rate, as weights are rounded). Among some million
     potentials a few are within rounding of 0, or of another in the same pool, and spike or win on one side only; each
-    is a term of a sum in which thousands cancel: hence 1e-4 of the spikes and 1e-3 of the largest gradient.
+    is a term of a sum in which thousands cancel, so that the baseline in float32 is up to 1.4e-3 of the largest
+    gradient from itself in float64 (convolutions). Hence 1e-4 of the spikes and 5e-3 of the largest gradient.
     """
     spec = case.spec("sequence", optimizer="SGD", learning_rate=1e3)
     spikes_TBI, target_BC = batch
@@ -149,7 +150,7 @@ def check_equal(case: Case, batch: Batch) -> str:
         differing = (outputs[index].spikes_TBN != theirs_TBN).double().mean().item()
         change, expected = layer.weight.detach() - before[index], other.weight.detach() - before[index]
         error = ((change - expected).abs().max() / expected.abs().max()).item()
-        if differing > 1e-4 or error > 1e-3:
+        if differing > 1e-4 or error > 5e-3:
             sys.exit(
                 f"{case.name}, layer {index}: {differing:.1e} of the spikes differ from the baseline, and the gradient "
                 f"by {error:.1e} of its largest entry: the two do not compute the same, so no speed is reported"

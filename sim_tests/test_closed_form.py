@@ -204,7 +204,7 @@ def test_layers(stack: str, neuron: str, loss: str) -> None:
 
 
 TRAININGS: dict[str, dict[str, Any]] = {
-    "boxcar": {"surrogate": "boxcar"},
+    "boxcar": {"surrogate": "boxcar", "update_every": 3},
     "sigmoid": {"surrogate": "sigmoid"},
     "random feedback": {"feedback": "random"},
     "random feedback, cross entropy": {"feedback": "random", "loss": "cross_entropy"},
@@ -230,7 +230,16 @@ TRAININGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("neuron", ["decolle", "cuba"])
 @pytest.mark.parametrize("training", TRAININGS)
 def test_training_options(training: str, neuron: str) -> None:
-    check(Case({**MIXED, "neuron": neuron}, TRAININGS[training], batches=2))
+    oracle = check(Case({**MIXED, "neuron": neuron}, TRAININGS[training], batches=2))
+    for layer in oracle.layers:
+        assert layer.feedback is None or not torch.equal(layer.feedback, layer.readout_weight)
+
+
+@pytest.mark.parametrize("neuron", ["decolle", "cuba"])
+def test_boxcar_on_both_sides_of_its_edge(neuron: str) -> None:
+    oracle = check(Case({"Mhid": [9], "neuron": neuron}, {"surrogate": "boxcar"}, density=0.6, bias=0.4))
+    U = torch.cat(oracle.maps[0]).abs()
+    assert ((U > 0.4) & (U < 0.5)).any() and ((U > 0.5) & (U < 0.6)).any()
 
 
 @pytest.mark.parametrize("training", ["regularizers", "error threshold", "error rate", "clipped", "only the first"])
@@ -242,15 +251,9 @@ def test_training_options_with_an_output_layer(training: str) -> None:
 def test_a_silent_layer_is_lifted_by_its_regularizer(reg: bool) -> None:
     """U is below -2.2 on average, where 0.1 - sigmoid(U) turns positive: the second regularizer acts only here."""
     training = {"reg_l": 300.0 if reg else 0.0, "surrogate": "boxcar", "update_every": 4}
-    network = {"Mhid": [6], "wrp": 2.0}
-    oracle = check(Case(network, training, bias=-4.0, batch=17, parts=2))
-    assert oracle.layers[0].bias is not None
-    risen = oracle.layers[0].bias > check_start(Case(network, training, bias=-4.0)).layers[0].bias
+    case = Case({"Mhid": [6], "wrp": 2.0}, training, bias=-4.0, batch=17, parts=2)
+    risen = check(case).layers[0].parameters()[1] > case.fresh_network(case.spec()).layers[0].bias
     assert risen.all() if reg else not risen.any()
-
-
-def check_start(case: Case) -> DecolleNetwork:
-    return case.fresh_network(case.spec())
 
 
 @pytest.mark.parametrize("training", ["every 3 steps", "regularizers", "error rate"])
@@ -325,24 +328,20 @@ def cases(draw: st.DrawFn) -> Case:
         "error_rate": draw(st.sampled_from([None, 0.4])),
         "clip_grad_norm": draw(st.sampled_from([None, 1e-2])),
         "optimizer": draw(st.sampled_from(["SGD", "Adamax"])),
-        # A gradient that is all rounding must not move a weight by a full step.
-        "optimizer_args": {},
     }
-    if training["optimizer"] == "Adamax":
+    if training["optimizer"] == "Adamax":  # eps: a gradient that is all rounding must not move a weight by a full step
         training |= {"optimizer_args": {"eps": 1e-4}, "learning_rate": 1e-2}
     shape = (2, draw(st.integers(3, 7)), draw(st.integers(3, 7)))
     batch = draw(st.sampled_from([1, 3, 7, 17]))
     density, seed = draw(st.sampled_from([0.01, 0.2, 0.6])), draw(st.integers(0, 2**20))
     return Case(
-        network, training, shape, batch, 1 + draw(st.integers(0, 1)), density, 0.0, draw(st.integers(1, 2)), seed
-    )
+        network, training, shape, batch, batches=draw(st.integers(1, 2)), density=density,
+        parts=draw(st.integers(1, 2)), seed=seed, piece=draw(st.sampled_from([None, 5])),
+    )  # fmt: skip
 
 
 @given(cases())
-@settings(
-    max_examples=settings.default.max_examples // 4,
-    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
-)
+@settings(max_examples=settings.default.max_examples // 4, suppress_health_check=list(HealthCheck))
 def test_random_networks(case: Case) -> None:
     try:
         case.spec()

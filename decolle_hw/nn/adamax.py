@@ -10,6 +10,7 @@ Source: Kingma, Ba 2015, algorithm 2; the authors of DECOLLE use it with betas (
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,13 +18,17 @@ import numpy as np
 import torch
 from numba import njit
 
+from decolle_hw.nn.factors import Factors, add_row
+
+RANGE = 1 << 15  # elements at a time: sums of gradients are still in the second-level cache when they are used
+
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Any]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _update(weight, gradient, other, mean, norm, keep, take, beta2, eps, rate):
+def _update(weight, gradient, mean, norm, keep, take, beta2, eps, rate):
     for k in range(weight.shape[0]):
-        g = gradient[k] + other[k]
+        g = gradient[k]
         m = keep * mean[k] + take * g
         before, now = beta2 * norm[k], abs(g) + eps
         n = before if before > now else now  # max() would look for NaN, and keep the loop scalar
@@ -33,10 +38,16 @@ def _update(weight, gradient, other, mean, norm, keep, take, beta2, eps, rate):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _update_without_mean(weight, gradient, other, norm, beta2, eps, rate):
+def _add(total, other):
+    for k in range(total.shape[0]):
+        total[k] += other[k]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _update_without_mean(weight, gradient, norm, beta2, eps, rate):
     """For beta1 = 0, where m is g: two passes over memory less."""
     for k in range(weight.shape[0]):
-        g = gradient[k] + other[k]
+        g = gradient[k]
         before, now = beta2 * norm[k], abs(g) + eps
         n = before if before > now else now
         norm[k] = n
@@ -50,26 +61,26 @@ class CompiledAdamax(torch.optim.Adamax):
     """
 
     @torch.no_grad()
-    def step(  # type: ignore[override]
-        self,
-        closure: None = None,
-        others: dict[torch.Tensor, list[torch.Tensor]] | None = None,
-        run: Run = map,
-        workers: int = 1,
-    ) -> None:
-        """Update all parameters that have a gradient; a closure is not supported.
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update all parameters that have a gradient; a closure is not supported."""
+        assert closure is None
+        self.update({}, map, 1)
+
+    @torch.no_grad()
+    def update(self, others: dict[torch.Tensor, list[torch.Tensor | Factors]], run: Run, workers: int) -> None:
+        """The same by the sums of several gradients, in several threads.
 
         Args:
-            others: by parameter, gradients to add to its own.
+            others: by parameter, gradients to add to its own. A parameter without one of its own has only `Factors`.
             run: as `map`; may call in several threads.
             workers: pieces to split the work into.
         """
-        assert closure is None
-        tasks: list[list[tuple[list[np.ndarray], tuple[Any, ...]]]] = [[] for _ in range(workers)]
+        tasks: list[list[Callable[[], None]]] = [[] for _ in range(workers)]
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for parameter in group["params"]:
-                if parameter.grad is None:
+                more = others.get(parameter, [])
+                if parameter.grad is None and not more:
                     continue
                 state = self.state[parameter]
                 if not state:
@@ -78,31 +89,77 @@ class CompiledAdamax(torch.optim.Adamax):
                     state["exp_inf"] = torch.zeros_like(parameter)
                 state["step"] += 1
                 rate = group["lr"] / (1.0 - beta1 ** state["step"].item())
-                other = _sum(others.get(parameter, []) if others else [], parameter)
-                tensors = parameter.data, parameter.grad, other, state["exp_avg"], state["exp_inf"]
-                arrays = [in_memory_order(tensor, parameter) for tensor in tensors]
                 scalars = tuple(map(np.float32, (beta1, 1.0 - beta1, beta2, group["eps"], rate)))
-                bounds = [len(arrays[0]) * worker // workers for worker in range(workers + 1)]
+                states = parameter.data, state["exp_avg"], state["exp_inf"]
+                if parameter.grad is None:
+                    matrices = [tensor.T.numpy() for tensor in states]
+                    parts = [factors.arrays() for factors in more]  # type: ignore[union-attr]
+                    work = functools.partial(_update_rows, matrices, tuple(zip(*parts, strict=True)), scalars)
+                    size = len(matrices[0])
+                else:
+                    tensors = (*states, parameter.grad, *more)
+                    arrays = [in_memory_order(tensor, parameter) for tensor in tensors]  # type: ignore[arg-type]
+                    work = functools.partial(_update_range, arrays, scalars)
+                    size = len(arrays[0])
+                bounds = [size * worker // workers for worker in range(workers + 1)]
                 for task, start, stop in zip(tasks, bounds, bounds[1:], strict=False):
-                    task.append(([array[start:stop] for array in arrays], scalars))
-        list(run(_update_pieces, tasks))
+                    task.append(functools.partial(work, start, stop))
+        list(run(_do_all, tasks))
 
 
-def _update_pieces(pieces: list[tuple[list[np.ndarray], tuple[Any, ...]]]) -> None:
-    for (weight, gradient, other, mean, norm), (keep, take, beta2, eps, rate) in pieces:
+def _do_all(work: list[Callable[[], None]]) -> None:
+    for piece in work:
+        piece()
+
+
+def _update_range(arrays: list[np.ndarray], scalars: tuple[Any, ...], first: int, last: int) -> None:
+    keep, take, beta2, eps, rate = scalars
+    for start in range(first, last, RANGE):
+        weight, mean, norm, gradient, *others = (array[start : min(start + RANGE, last)] for array in arrays)
+        for other in others:
+            _add(gradient, other)
         if keep == 0.0:
-            _update_without_mean(weight, gradient, other, norm, beta2, eps, rate)
+            _update_without_mean(weight, gradient, norm, beta2, eps, rate)
         else:
-            _update(weight, gradient, other, mean, norm, keep, take, beta2, eps, rate)
+            _update(weight, gradient, mean, norm, keep, take, beta2, eps, rate)
 
 
-def _sum(gradients: list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
-    if not gradients:
-        return torch.zeros_like(like)
-    total, *more = gradients
-    for gradient in more:
-        total = total.add_(gradient)
-    return total
+def _update_rows(
+    matrices: list[np.ndarray],
+    parts: tuple[tuple[np.ndarray, ...], ...],
+    scalars: tuple[Any, ...],
+    first: int,
+    last: int,
+) -> None:
+    _update_factored(first, last, *parts, *matrices, *scalars)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _update_factored(
+    first, last, values, deltas, begins, rows, Ds, weight_IN, mean_IN, norm_IN, keep, take, beta2, eps, rate
+):
+    """Rows of the weights, each as soon as its gradient is known; the factors are tuples with an entry per part."""
+    units = weight_IN.shape[1]
+    most = 0
+    for p in range(len(values)):
+        most = max(most, values[p].shape[1])
+    places = np.empty(most + 1, np.int64)
+    gradient = np.empty(units, np.float32)
+    for i in range(first, last):
+        gradient[:] = np.float32(0.0)
+        touched = False
+        for p in range(len(values)):
+            if add_row(i, values[p], deltas[p], begins[p], rows[p], Ds[p], places, gradient):
+                touched = True
+        norm = norm_IN[i]
+        if keep != np.float32(0.0):
+            _update(weight_IN[i], gradient, mean_IN[i], norm, keep, take, beta2, eps, rate)
+        elif touched:
+            _update_without_mean(weight_IN[i], gradient, norm, beta2, eps, rate)
+        else:  # no gradient, no step; only the norm forgets
+            for n in range(units):
+                before = beta2 * norm[n]
+                norm[n] = before if before > eps else eps
 
 
 def in_memory_order(tensor: torch.Tensor, like: torch.Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 
-from decolle_hw.nn.event_layer import EventLayer, EventOutput, EventState, can_be_driven
+from decolle_hw.nn.event_layer import EventLayer, EventOutput, EventState, Share, can_be_driven, serial
 from decolle_hw.nn.layer import DecolleLayer, LayerOutput, LayerState, LocalGradient
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.nn.rule import LocalRule, PotentialSums
@@ -75,6 +75,7 @@ class Engine:
         self.network = network
         self.path = path
         self.version = 0
+        self.share: Share = serial  # how layers may split work of their own over threads
         self._driven: list[EventLayer | None] | None = None
 
     def take_weights(self) -> None:
@@ -115,6 +116,7 @@ class Engine:
             driven = self._choose(index, spikes, layer_state)
             if driven is not None:
                 before = layer_state if isinstance(layer_state, EventState) else driven.state(layer_state)
+                driven.share = self.share
                 output, after = driven.forward(spikes, before, mask)
                 outputs.append(output)
                 states.append(after)
@@ -130,16 +132,16 @@ class Engine:
     @torch.no_grad()
     def gradient(
         self, layer: int, result: ChunkResult, target_BC: torch.Tensor, rule: LocalRule, batch: int,
-        sums: PotentialSums | None,
+        sums: PotentialSums | None, *, may_factor: bool = False,
     ) -> tuple[LocalGradient, int]:  # fmt: skip
-        """Of one layer; see `DecolleLayer.local_gradient`."""
+        """Of one layer; see `DecolleLayer.local_gradient` and `EventLayer.local_gradient`."""
         output = result.outputs[layer]
         if isinstance(output, LayerOutput):
             module: DecolleLayer = self.network.layers[layer]  # type: ignore[assignment]
             return module.local_gradient(output, target_BC, rule, batch, sums)
         driven = self._event_layer(layer)
         assert driven is not None
-        return driven.local_gradient(output, target_BC, rule, batch, sums)
+        return driven.local_gradient(output, target_BC, rule, batch, sums, may_factor=may_factor)
 
     def _choose(self, index: int, spikes: Spikes, state: LayerState | EventState) -> EventLayer | None:
         driven = self._event_layer(index)

@@ -43,35 +43,26 @@ def add_rows(indptr, index, row, table, start, stop, out):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def dense_forward(
-    indptr, index, rows, first, W_IN, bias_N, is_cuba, silent_steps, decays,
-    wq_BN, wp_BN, register_BN, S_BN, U_BTN, block,
-):  # fmt: skip
+    indptr, index, rows, first, W_IN, bias_N, is_cuba, silent_steps, decays, wq_BN, wp_BN, register_BN, S_BN, U_BTN
+):
     """Potentials of a chunk; the states W Q, W P, R or v, and S go from first to last.
 
     decays: alpha, 1-alpha, beta, 1-beta, and gamma, (1-gamma) rho (decolle) or vth, 0 (cuba).
     silent_steps: cuba only; steps at the start of the chunk without current.
-    block: neurons at a time, so that their part of W fits in the cache.
     """
     batch, steps, units = U_BTN.shape
     alpha, alpha_in, beta, beta_in, gamma, gamma_in = decays
-    drive = np.empty(block, np.float32)
-    for start in range(0, units, block):
-        stop = min(start + block, units)
-        width = stop - start
-        bias = bias_N[start:stop]
-        x = drive[:width]
-        for b in range(batch):
-            wq, wp = wq_BN[b, start:stop], wp_BN[b, start:stop]
-            register, S = register_BN[b, start:stop], S_BN[b, start:stop]
-            for t in range(steps):
-                for n in range(width):
-                    x[n] = ZERO
-                add_rows(indptr, index, b * rows + first + t, W_IN, start, stop, x)
-                U = U_BTN[b, t, start:stop]
-                if is_cuba:
-                    cuba_step(x, wq, bias, register, S, U, t < silent_steps, alpha, alpha_in, beta, beta_in, gamma)
-                else:
-                    decolle_step(x, wq, wp, bias, register, S, U, alpha, alpha_in, beta, beta_in, gamma, gamma_in)
+    x = np.empty(units, np.float32)
+    for b in range(batch):
+        wq, wp, register, S = wq_BN[b], wp_BN[b], register_BN[b], S_BN[b]
+        for t in range(steps):
+            x[:] = ZERO
+            add_rows(indptr, index, b * rows + first + t, W_IN, 0, units, x)
+            U = U_BTN[b, t]
+            if is_cuba:
+                cuba_step(x, wq, bias_N, register, S, U, t < silent_steps, alpha, alpha_in, beta, beta_in, gamma)
+            else:
+                decolle_step(x, wq, wp, bias_N, register, S, U, alpha, alpha_in, beta, beta_in, gamma, gamma_in)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -100,10 +91,11 @@ def cuba_step(x, wq, bias, v, S, U, silent, alpha, alpha_in, beta, beta_in, vth)
 @njit(nogil=True, cache=True, error_model="numpy")
 def dense_backward(
     indptr, index, rows, first, dL_dy_BTC, feedback_CN, extra_BTN, mask_BTN, surrogate, is_output, decays,
-    U_BTN, before_BN, before_Q_BN, gradient_IN, bias_N, block,
+    U_BTN, before_BN, before_Q_BN, D_BTN, gradient_IN, bias_N,
 ):  # fmt: skip
     """Gradient of a chunk, added to `gradient_IN` and `bias_N`.
 
+    D_BTN: where it has room, D goes there and `gradient_IN` stays.
     extra_BTN: added to delta (regularizers); mask_BTN: dropout; no rows: none.
     before_BN, before_Q_BN receive what multiplies the traces P0 and Q0 from before the chunk.
     """
@@ -111,58 +103,54 @@ def dense_backward(
     alpha, alpha_in, beta, beta_in, _, _ = decays
     classes = dL_dy_BTC.shape[2]
     has_extra, has_mask = extra_BTN.shape[0] > 0, mask_BTN.shape[0] > 0
-    rows_D = np.empty((steps, block), np.float32)
-    row_delta = np.empty(block, np.float32)
+    keep_D = D_BTN.shape[0] > 0
+    own_D_TN = np.empty((steps, units), np.float32)
+    delta, gQ, gP = np.empty(units, np.float32), np.empty(units, np.float32), np.empty(units, np.float32)
     inputs = gradient_IN.shape[0]
     begin_I = np.empty(inputs + 1, np.int64)
-    for start in range(0, units, block):
-        stop = min(start + block, units)
-        width = stop - start
-        delta = row_delta[:width]
-        gQ, gP = np.empty(width, np.float32), np.empty(width, np.float32)
-        bias = bias_N[start:stop]
-        for b in range(batch):
-            for n in range(width):
-                gQ[n] = ZERO
-                gP[n] = ZERO
-            for back in range(steps):
-                t = steps - 1 - back
-                for n in range(width):
-                    delta[n] = ZERO
-                if is_output:
-                    e = dL_dy_BTC[b, t, start:stop]
-                    for n in range(width):
-                        delta[n] = e[n]
-                else:
-                    for c in range(classes):
-                        error = dL_dy_BTC[b, t, c]
-                        if error != ZERO:
-                            F = feedback_CN[c, start:stop]
-                            for n in range(width):
-                                delta[n] += error * F[n]
-                    if has_mask:
-                        mask = mask_BTN[b, t, start:stop]
-                        for n in range(width):
-                            delta[n] *= mask[n]
-                    times_surrogate(delta, U_BTN[b, t, start:stop], surrogate)
-                if has_extra:
-                    extra = extra_BTN[b, t, start:stop]
-                    for n in range(width):
-                        delta[n] += extra[n]
-                D = rows_D[t]
-                for n in range(width):
-                    gQ[n] = beta * gQ[n] + alpha_in * gP[n]
-                    gP[n] = alpha * gP[n] + delta[n]
-                    D[n] = beta_in * gQ[n]
-                    bias[n] += delta[n]
-            A, A_Q = before_BN[b, start:stop], before_Q_BN[b, start:stop]
-            for n in range(width):
-                A[n] = alpha * gP[n]
-                A_Q[n] = beta * gQ[n] + alpha_in * gP[n]
-            by_input, step_E = sort_by_input(indptr, index, rows, first, steps, b, begin_I)
-            for i in range(inputs):
-                if by_input[i] < by_input[i + 1]:
-                    add_rows(by_input, step_E, i, rows_D, 0, width, gradient_IN[i, start:stop])
+    for b in range(batch):
+        D_TN = D_BTN[b] if keep_D else own_D_TN
+        gQ[:] = ZERO
+        gP[:] = ZERO
+        for back in range(steps):
+            t = steps - 1 - back
+            if is_output:
+                error_N = dL_dy_BTC[b, t]
+                for n in range(units):
+                    delta[n] = error_N[n]
+            else:
+                delta[:] = ZERO
+                for c in range(classes):
+                    error = dL_dy_BTC[b, t, c]
+                    if error != ZERO:
+                        F = feedback_CN[c]
+                        for n in range(units):
+                            delta[n] += error * F[n]
+                if has_mask:
+                    mask = mask_BTN[b, t]
+                    for n in range(units):
+                        delta[n] *= mask[n]
+                times_surrogate(delta, U_BTN[b, t], surrogate)
+            if has_extra:
+                extra = extra_BTN[b, t]
+                for n in range(units):
+                    delta[n] += extra[n]
+            D = D_TN[t]
+            for n in range(units):
+                gQ[n] = beta * gQ[n] + alpha_in * gP[n]
+                gP[n] = alpha * gP[n] + delta[n]
+                D[n] = beta_in * gQ[n]
+                bias_N[n] += delta[n]
+        A, A_Q = before_BN[b], before_Q_BN[b]
+        for n in range(units):
+            A[n] = alpha * gP[n]
+            A_Q[n] = beta * gQ[n] + alpha_in * gP[n]
+        if keep_D or steps == 1:  # the D of a single step is zero
+            continue
+        by_input, step_E = sort_by_input(indptr, index, rows, first, steps, b, begin_I)
+        for i in range(inputs):
+            if by_input[i] < by_input[i + 1]:
+                add_rows(by_input, step_E, i, D_TN, 0, units, gradient_IN[i])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

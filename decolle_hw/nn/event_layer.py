@@ -9,8 +9,10 @@ Only float32 on a CPU; `decolle_hw.nn.engine` decides when it pays.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from decolle_hw.nn.event_conv import conv_backward, conv_forward
 from decolle_hw.nn.event_dense import dense_backward, dense_forward, spike_events
+from decolle_hw.nn.factors import Factors
 from decolle_hw.nn.kernels import ONE, ZERO
 from decolle_hw.nn.layer import DecolleLayer, LayerState, LocalGradient
 from decolle_hw.nn.neurons import NeuronState, Traces
@@ -28,7 +31,9 @@ from decolle_hw.nn.spikes import Events, Spikes
 from decolle_hw.nn.surrogate import SURROGATE_CODES
 
 FloatArray = NDArray[np.float32]
+Share = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 NOTHING = np.zeros((0, 0, 0), np.float32)
+LARGEST_FACTOR = 1 << 21  # bytes of filtered deltas: more would leave the cache before they are used
 NO_WINNERS = np.zeros((1, 1, 1), np.uint8)
 
 
@@ -69,6 +74,11 @@ def can_be_driven(layer: DecolleLayer) -> bool:
     return on_cpu and layer.alpha_I is None and (shape.kind == "dense" or plain_conv)
 
 
+def serial(function: Callable[[Any], Any], arguments: Iterable[Any]) -> list[Any]:
+    """No other thread: one call after the other."""
+    return [function(argument) for argument in arguments]
+
+
 class EventLayer:
     """The kernels' view of a layer: its weights in their order, and the tables that go with its shape."""
 
@@ -81,6 +91,7 @@ class EventLayer:
         last = (dyn.vth, 0.0) if self.is_cuba else (dyn.alpharp, (1.0 - dyn.alpharp) * dyn.wrp)
         self.decays = tuple(np.float32(x) for x in (dyn.alpha, 1.0 - dyn.alpha, dyn.beta, 1.0 - dyn.beta, *last))
         self.version = -1
+        self.share: Share = serial
         if self.is_conv:
             channels, self.height, width = shape.map_shape
             self.border = shape.kernel_size - 1 - shape.padding
@@ -90,6 +101,8 @@ class EventLayer:
             y, x = i // columns % rows, i % columns
             self.place_I = (y * (width + 2 * self.border) + x) * channels
             self.channel_I = i // (rows * columns)
+        # Channels-first index of each channels-last place.
+        self.name_M = self.channels_last(torch.arange(shape.outputs, dtype=torch.int32), shape.output_shape).numpy()
         if not layer.is_output:
             # Fixed, so their order is made once.
             self.readout_MC = layer.readout_weight.T.contiguous().numpy()
@@ -111,9 +124,11 @@ class EventLayer:
     def state(self, plain: LayerState) -> EventState:
         """From the state of the plain path."""
         shape = self.layer.shape.map_shape
+        at_rest = plain.steps_done == 0
+        zeros = np.zeros((2, len(plain.traces.Q_BI), self.layer.shape.neurons), np.float32)
+        products = zeros if at_rest else self._product(torch.stack(list(plain.traces)).numpy())
         return EventState(
-            plain.traces, plain.steps_done == 0,
-            *self._products(plain.traces, plain.steps_done == 0),
+            Traces(plain.traces.Q_BI.clone(), plain.traces.P_BI.clone()), at_rest, products[0], products[1],
             self.channels_last(plain.neurons.register_BN, shape).clone().numpy(),
             self.channels_last(plain.neurons.spikes_BN, shape).clone().numpy(),
             plain.steps_done, self.version,
@@ -135,18 +150,21 @@ class EventLayer:
         events = spikes.events()
         batch, steps = events.batch, events.steps
         decays, valid = self.decays, self.version
-        if state.version != self.version:
-            if steps == 1 and not self.is_cuba:
-                # W of the one step's own P in place of two products, and nothing left to filter.
-                state.wq_BN[:] = 0.0
-                state.wp_BN = self._product(self._first_trace(state.traces)[None])[0]
-                decays, valid = (ONE, ZERO, *decays[2:]), -1
+        before = self._before(state, steps)
+        if state.version != self.version and before is not None:
+            if steps > 1:
+                state.wp_BN, state.wq_BN = self._product(before)
+            elif self.is_cuba:
+                state.wq_BN = self._product(state.traces.Q_BI.numpy()[None])[0]
             else:
-                state.wq_BN, state.wp_BN = self._products(state.traces, state.at_rest)
+                # W of the one step's own P in place of two products, and nothing left to filter.
+                state.wp_BN = self._product(before)[0]
+                state.wq_BN[:] = 0.0
+                decays, valid = (ONE, ZERO, *decays[2:]), -1
         silent = max(0, min(layer.index + 1 - state.steps_done, steps))
         U_BTM = np.empty((batch, steps, shape.outputs), np.float32)
         winner_BTM = np.empty(U_BTM.shape, np.uint8) if shape.pool_size > 1 else NO_WINNERS
-        which = (events.indptr, events.index, events.rows, events.first)
+        which = events.arrays()
         carried = (state.wq_BN, state.wp_BN, state.register_BN, state.S_BN)
         if self.is_conv:
             conv_forward(
@@ -154,68 +172,86 @@ class EventLayer:
                 *carried, self.border, self.line, self.height, shape.pool_size, U_BTM, winner_BTM,
             )  # fmt: skip
         else:
-            dense_forward(*which, self.weight, self.bias, self.is_cuba, silent, decays, *carried, U_BTM, shape.neurons)
+            dense_forward(*which, self.weight, self.bias, self.is_cuba, silent, decays, *carried, U_BTM)
         new_traces = self._trace_end(events, state)
         out = self._spikes(U_BTM)
         mask_BTM = NOTHING
         if mask_TBM is not None:
             mask_BTM = self.channels_last(mask_TBM, shape.output_shape).transpose(0, 1).contiguous().numpy()
         readout_BTC = self._read_out(out, U_BTM, mask_TBM)
-        before = None
-        if not state.at_rest:
-            before = np.stack([state.traces.P_BI.numpy(), state.traces.Q_BI.numpy()])
-            if steps == 1:
-                before = self._first_trace(state.traces)[None]
         output = EventOutput(out, readout_BTC, U_BTM, winner_BTM, events, before, mask_BTM)
         return output, EventState(new_traces, False, *carried, state.steps_done + steps, valid)
 
     def local_gradient(
         self, output: EventOutput, target_BC: torch.Tensor, rule: LocalRule, batch: int,
-        sums: PotentialSums | None = None,
+        sums: PotentialSums | None = None, *, may_factor: bool = False,
     ) -> tuple[LocalGradient, int]:  # fmt: skip
-        """As `DecolleLayer.local_gradient`."""
-        layer, shape = self.layer, self.layer.shape
+        """As `DecolleLayer.local_gradient`; with `may_factor` the weights' part may be `Factors`."""
         signal = rule.teach(torch.from_numpy(output.readout_BTC).transpose(0, 1), target_BC, batch)
-        dL_dy_BTC = signal.dL_dy_TBC.transpose(0, 1).contiguous().numpy()
-        U_BTM, events = output.potential_BTM, output.input_events
         extra_BTM = NOTHING
         if sums is not None:
-            extra = sums.gradient(rule.reg, torch.from_numpy(U_BTM).transpose(0, 1))
+            extra = sums.gradient(rule.reg, torch.from_numpy(output.potential_BTM).transpose(0, 1))
             extra_BTM = extra.transpose(0, 1).contiguous().numpy()
-        part = len(U_BTM)
-        A_BN, A_Q_BN = np.empty((part, shape.neurons), np.float32), np.empty((part, shape.neurons), np.float32)
-        which = (events.indptr, events.index, events.rows, events.first)
-        surrogate = SURROGATE_CODES[rule.surrogate]
-        # One step: its delta goes to its own trace.
-        decays = (ONE, ZERO, *self.decays[2:]) if U_BTM.shape[1] == 1 else self.decays
-        gradient = np.zeros_like(self.weight)
+        dL_dy_BTC = signal.dL_dy_TBC.transpose(0, 1).contiguous().numpy()
+        teaching = (dL_dy_BTC, extra_BTM, SURROGATE_CODES[rule.surrogate])
         if self.is_conv:
-            bias_M = np.zeros(shape.outputs, np.float32)
-            conv_backward(
-                *which, self.place_I, self.channel_I, dL_dy_BTC, self.feedback_CM, extra_BTM, output.mask_BTM,
-                surrogate, decays, U_BTM, output.winner_BTM, self.border, self.line, self.height,
-                shape.pool_size, A_BN, A_Q_BN, gradient, bias_M,
-            )  # fmt: skip
-            kernels = torch.from_numpy(gradient).mul_(float(self.decays[3]))
-            inputs, size = kernels.shape[:2]
-            weight = kernels.view(inputs, size, size, -1).permute(3, 0, 1, 2).flip(2, 3).contiguous()
-            bias = torch.from_numpy(bias_M).view(-1, len(layer.bias)).sum(0)
-        else:
-            bias_N = np.zeros(shape.neurons, np.float32)
-            feedback = NOTHING.reshape(0, 0) if layer.is_output else self.feedback_CM
-            dense_backward(
-                *which, dL_dy_BTC, feedback, extra_BTM, output.mask_BTM, surrogate, layer.is_output, decays,
-                U_BTM, A_BN, A_Q_BN, gradient, bias_N, shape.neurons,
-            )  # fmt: skip
-            weight, bias = torch.from_numpy(gradient).T, torch.from_numpy(bias_N)
+            return LocalGradient(signal.loss_T, *self._conv_gradient(output, *teaching)), signal.passed
+        return LocalGradient(signal.loss_T, *self._dense_gradient(output, *teaching, may_factor)), signal.passed
+
+    def _conv_gradient(
+        self, output: EventOutput, dL_dy_BTC: FloatArray, extra_BTM: FloatArray, surrogate: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        layer, shape, U_BTM = self.layer, self.layer.shape, output.potential_BTM
+        deltas_KBN = np.empty((2, len(U_BTM), shape.neurons), np.float32)
+        gradient = np.zeros_like(self.weight)
+        bias_M = np.zeros(shape.outputs, np.float32)
+        conv_backward(
+            *output.input_events.arrays(), self.place_I, self.channel_I, dL_dy_BTC, self.feedback_CM, extra_BTM,
+            output.mask_BTM, surrogate, self._backward_decays(output), U_BTM, output.winner_BTM, self.border,
+            self.line, self.height, shape.pool_size, deltas_KBN[0], deltas_KBN[1], gradient, bias_M,
+        )  # fmt: skip
+        kernels = torch.from_numpy(gradient).mul_(float(self.decays[3]))
+        inputs, size = kernels.shape[:2]
+        weight = kernels.view(inputs, size, size, -1).permute(3, 0, 1, 2).flip(2, 3).contiguous()
         if output.before is not None:
-            deltas = np.stack([A_BN, A_Q_BN])[: len(output.before)]
-            if not self.is_conv and is_sparse(output.before):
-                add_gradient(output.before.reshape(-1, shape.inputs), deltas.reshape(-1, shape.neurons), gradient)
-            else:
-                deltas_map = self.channels_first(torch.from_numpy(deltas), shape.map_shape)
-                weight = weight.add_(layer.product_gradient(torch.from_numpy(output.before), deltas_map))
-        return LocalGradient(signal.loss_T, weight, bias), signal.passed
+            deltas = self.channels_first(torch.from_numpy(deltas_KBN[: len(output.before)]), shape.map_shape)
+            weight = weight.add_(layer.product_gradient(torch.from_numpy(output.before), deltas))
+        return weight, torch.from_numpy(bias_M).view(-1, len(layer.bias)).sum(0)
+
+    def _dense_gradient(
+        self, output: EventOutput, dL_dy_BTC: FloatArray, extra_BTM: FloatArray, surrogate: int, may_factor: bool
+    ) -> tuple[torch.Tensor | Factors, torch.Tensor]:
+        layer, shape, U_BTM = self.layer, self.layer.shape, output.potential_BTM
+        part, steps, units = U_BTM.shape
+        deltas_KBN = np.empty((2, part, units), np.float32)
+        before = output.before
+        sparse = before is None or is_sparse(before)
+        factored = may_factor and sparse and U_BTM.nbytes <= LARGEST_FACTOR
+        gradient = np.zeros_like(self.weight) if not factored else self.weight  # only its shape is looked at
+        D_BTN = np.empty((part, steps, units) if factored and steps > 1 else (0, 0, 0), np.float32)
+        bias_N = np.zeros(units, np.float32)
+        feedback = NOTHING.reshape(0, 0) if layer.is_output else self.feedback_CM
+        dense_backward(
+            *output.input_events.arrays(), dL_dy_BTC, feedback, extra_BTM, output.mask_BTM, surrogate,
+            layer.is_output, self._backward_decays(output), U_BTM, deltas_KBN[0], deltas_KBN[1], D_BTN, gradient,
+            bias_N,
+        )  # fmt: skip
+        bias = torch.from_numpy(bias_N)
+        values = np.zeros((0, part, shape.inputs), np.float32) if before is None else before
+        deltas = deltas_KBN[: len(values)]
+        flat = values.reshape(-1, shape.inputs), deltas.reshape(-1, units)
+        if factored:
+            return Factors.of(*flat, output.input_events, D_BTN.reshape(-1, units)), bias
+        weight = torch.from_numpy(gradient).T
+        if sparse:
+            add_gradient(*flat, gradient)
+        else:
+            weight = weight.add_(layer.product_gradient(torch.from_numpy(values), torch.from_numpy(deltas)))
+        return weight, bias
+
+    def _backward_decays(self, output: EventOutput) -> tuple[np.float32, ...]:
+        """Of one step, whose delta goes to its own trace, or of several."""
+        return (ONE, ZERO, *self.decays[2:]) if output.potential_BTM.shape[1] == 1 else self.decays
 
     def channels_last(self, values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         """The last axis from (channels, height, width) to (height, width, channels)."""
@@ -230,47 +266,49 @@ class EventLayer:
         channels, height, width = shape
         return values.unflatten(-1, (height, width, channels)).movedim(-1, -3).flatten(-3).contiguous()
 
-    def _products(self, traces: Traces, at_rest: bool) -> tuple[FloatArray, FloatArray]:
-        """W Q and W P."""
-        if at_rest:
-            shape = (len(traces.Q_BI), self.layer.shape.neurons)
-            return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        wq, wp = self._product(torch.stack([traces.Q_BI, traces.P_BI]).numpy())
-        return wq, wp
-
     def _product(self, values_KBI: FloatArray) -> FloatArray:
         """(K, B, N) W * x."""
         if not self.is_conv and is_sparse(values_KBI):
             flat = product(values_KBI.reshape(-1, values_KBI.shape[2]), self.weight)
             return flat.reshape(*values_KBI.shape[:2], -1)
+        if not self.is_conv:
+            flat = values_KBI.reshape(-1, values_KBI.shape[2])
+            out = np.empty((len(flat), self.layer.shape.neurons), np.float32)
+            halves = (slice(0, out.shape[1] // 2), slice(out.shape[1] // 2, None))
+
+            def multiply(part: slice) -> None:
+                torch.mm(*map(torch.from_numpy, (flat, self.weight[:, part])), out=torch.from_numpy(out[:, part]))
+
+            self.share(multiply, halves)
+            return out.reshape(*values_KBI.shape[:2], -1)
         drive = self.layer.product(torch.from_numpy(values_KBI), bias=False)
         return self.channels_last(drive, self.layer.shape.map_shape).numpy()
 
-    def _first_trace(self, traces: Traces) -> FloatArray:
-        """(B, I) P of the step that follows: ``alpha P + (1-alpha) Q``."""
-        alpha = self.layer.dynamics.alpha
-        return (alpha * traces.P_BI + (1.0 - alpha) * traces.Q_BI).numpy()
+    def _before(self, state: EventState, steps: int) -> FloatArray | None:
+        """What of the past a chunk's gradient needs: see `EventOutput.before`."""
+        if state.at_rest:
+            return None
+        P_BI, Q_BI = state.traces.P_BI, state.traces.Q_BI
+        if steps == 1:
+            alpha = self.layer.dynamics.alpha
+            return (alpha * P_BI).add_(Q_BI, alpha=1.0 - alpha).numpy()[None]
+        return torch.stack([P_BI, Q_BI]).numpy()
 
     def _trace_end(self, events: Events, state: EventState) -> Traces:
-        """Traces of the inputs after the chunk."""
-        Q_BI, P_BI = state.traces.Q_BI.numpy().copy(), state.traces.P_BI.numpy().copy()
+        """Traces of the inputs after the chunk, in the memory of those before."""
         dyn = self.layer.dynamics
         weights = _trace_weights(dyn.alpha, dyn.beta, events.steps)
-        _decay_traces(events.indptr, events.index, events.rows, events.first, weights, Q_BI, P_BI)
-        return Traces(torch.from_numpy(Q_BI), torch.from_numpy(P_BI))
+        Q_BI, P_BI = state.traces
+        _decay_traces(events.indptr, events.index, events.rows, events.first, weights, Q_BI.numpy(), P_BI.numpy())
+        return state.traces
 
     def _spikes(self, U_BTM: FloatArray) -> Spikes:
         """Events of U > 0, their inputs counted channels first, in channels-last order: neighbours in memory are."""
         batch, steps, outputs = U_BTM.shape
         indptr = np.empty(batch * steps + 1, np.int64)
         index = np.empty(U_BTM.size + 1, np.int32)
-        count = spike_events(U_BTM, self._names(), indptr, index)
+        count = spike_events(U_BTM, self.name_M, indptr, index)
         return Spikes(outputs, events=Events(indptr, index[:count].copy(), steps, 0, steps))
-
-    def _names(self) -> NDArray[np.int32]:
-        """(M,) channels-first index of each channels-last place."""
-        names = torch.arange(self.layer.shape.outputs, dtype=torch.int32)
-        return self.channels_last(names, self.layer.shape.output_shape).numpy()
 
     def _read_out(self, spikes: Spikes, U_BTM: FloatArray, mask_TBM: torch.Tensor | None) -> FloatArray:
         if self.layer.is_output:
@@ -283,6 +321,7 @@ class EventLayer:
         return readout_BTC
 
 
+@functools.lru_cache(maxsize=256)
 def _trace_weights(alpha: float, beta: float, steps: int) -> FloatArray:
     """(T, 2): what an event k steps before the end adds to Q and P; then (1, 3) of Q0 on Q, Q0 on P, P0 on P."""
     weights = np.zeros((steps + 2, 2))

@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from decolle_hw.nn import kernels, neurons
+from decolle_hw.nn.factors import Factors
 from decolle_hw.nn.neurons import Decay, NeuronState, Traces
 from decolle_hw.nn.rule import LocalRule, PotentialSums
 from decolle_hw.nn.surrogate import SURROGATES
@@ -59,13 +60,18 @@ class LocalGradient(NamedTuple):
     """Loss per step and gradients of one layer over some steps of some recordings."""
 
     loss_T: torch.Tensor
-    weight: torch.Tensor
+    weight: torch.Tensor | Factors
     bias: torch.Tensor
 
     def followed_by(self, later: LocalGradient) -> LocalGradient:
         """Together with later steps of the same recordings; adds in place."""
         loss_T = torch.cat([self.loss_T, later.loss_T])
-        return LocalGradient(loss_T, self.weight.add_(later.weight), self.bias.add_(later.bias))
+        weight = self.weight_matrix().add_(later.weight_matrix())
+        return LocalGradient(loss_T, weight, self.bias.add_(later.bias))
+
+    def weight_matrix(self) -> torch.Tensor:
+        """The gradient of the weights, multiplied out, with the strides of the weights."""
+        return self.weight.multiplied_out() if isinstance(self.weight, Factors) else self.weight
 
 
 class DecolleLayer(nn.Module):

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 # Densest traces for which the sums are faster, from benchmarks/train_throughput.py.
-BREAK_EVEN = 0.25
+BREAK_EVEN = 0.1
 
 
 def is_sparse(values_RI: FloatArray) -> bool:
     """Whether the sums beat a dense product."""
-    return np.count_nonzero(values_RI) < BREAK_EVEN * values_RI.size
+    return int(_count(values_RI.reshape(-1))) < BREAK_EVEN * values_RI.size
 
 
 def product(values_RI: FloatArray, weight_IN: FloatArray) -> FloatArray:
@@ -34,8 +34,16 @@ def add_gradient(values_RI: FloatArray, delta_RN: FloatArray, gradient_IN: Float
     _add_gradient(np.ascontiguousarray(values_RI.T), delta_RN, gradient_IN)
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def _count(values):
+    count = np.int32(0)
+    for i in range(len(values)):
+        count += np.int32(values[i] != np.float32(0.0))
+    return count
+
+
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _find(values, places):
+def find(values, places):
     """Places of the values that are not zero; how many."""
     count = 0
     for i in range(len(values)):
@@ -45,7 +53,7 @@ def _find(values, places):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _add_scaled(values, places, count, table, out):
+def add_scaled(values, places, count, table, out):
     """``out += sum of values[i] table[i]`` over the places; four at a time to save passes over `out`."""
     k = 0
     width = len(out)
@@ -68,8 +76,8 @@ def _product(values_RI, weight_IN, out_RN):
     rows, inputs = values_RI.shape
     places = np.empty(inputs + 1, np.int64)
     for r in range(rows):
-        count = _find(values_RI[r], places)
-        _add_scaled(values_RI[r], places, count, weight_IN, out_RN[r])
+        count = find(values_RI[r], places)
+        add_scaled(values_RI[r], places, count, weight_IN, out_RN[r])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -77,6 +85,6 @@ def _add_gradient(values_IR, delta_RN, gradient_IN):
     inputs, rows = values_IR.shape
     places = np.empty(rows + 1, np.int64)
     for i in range(inputs):
-        count = _find(values_IR[i], places)
+        count = find(values_IR[i], places)
         if count:
-            _add_scaled(values_IR[i], places, count, delta_RN, gradient_IN[i])
+            add_scaled(values_IR[i], places, count, delta_RN, gradient_IN[i])

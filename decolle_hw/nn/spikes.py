@@ -38,6 +38,10 @@ class Events:
     def batch(self) -> int:
         return (len(self.indptr) - 1) // self.rows
 
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int32], int, int]:
+        """As kernels take it; they have the number of steps from elsewhere."""
+        return self.indptr, self.index, self.rows, self.first
+
     def between(self, start: int, stop: int) -> Events:
         """Steps start..stop-1 of this chunk."""
         return Events(self.indptr, self.index, self.rows, self.first + start, min(stop, self.steps) - start)

@@ -15,6 +15,7 @@ from decolle_hw.data import BinnedRecordings
 from decolle_hw.nn.adamax import CompiledAdamax
 from decolle_hw.nn.bptt import bptt_gradients
 from decolle_hw.nn.engine import Path
+from decolle_hw.nn.factors import Factors
 from decolle_hw.nn.network import DecolleNetwork, decide
 from decolle_hw.nn.spikes import Events, Spikes
 from decolle_hw.spec import TrainingSpec
@@ -68,6 +69,7 @@ class Learner:
         self.teacher = Teacher(self.network, spec, device, path)
         self.shards = self.teacher.shards
         self.optimizer = build_optimizer(self.network, spec, device)
+        self.teacher.may_factor = isinstance(self.optimizer, CompiledAdamax) and spec.clip_grad_norm is None
         self.schedule = Schedule(self.optimizer, spec)
 
     def learn_batch(self, spikes_TBI: torch.Tensor, target_BC: torch.Tensor) -> torch.Tensor:
@@ -81,7 +83,7 @@ class Learner:
 
         Raises `NonFiniteLoss`.
         """
-        places = self.shards.split(len(target_BC))
+        places = self._places(len(target_BC))
         inputs = spikes_TBI.shape[2]
         spikes = [Spikes(inputs, dense=spikes_TBI[:, place].contiguous().to(self.device)) for place in places]
         return self._learn(self.teacher.parts(spikes, places, target_BC.to(self.device)))
@@ -105,12 +107,18 @@ class Learner:
         identity_CC = torch.eye(len(recordings.classes), device=self.device)
         for start in range(done, len(order), self.spec.batch_size):
             which = order[start : start + self.spec.batch_size]
-            places = self.shards.split(len(which))
+            places = self._places(len(which))
             spikes = self.shards.map(
                 lambda chosen: self._load(recordings, chosen, starts[chosen]), [which[place] for place in places]
             )
             labels = torch.from_numpy(recordings.labels[which]).to(self.device)
             yield start + len(which), self._learn(self.teacher.parts(spikes, places, identity_CC[labels]))
+
+    def _places(self, batch: int) -> list[slice]:
+        """Parts of a batch. Chunks of a step or two are too short to share out: their products use several threads."""
+        if self.spec.update_every in (1, 2):
+            return [slice(0, batch)]
+        return self.shards.split(batch)
 
     def _load(self, recordings: BinnedRecordings, which: np.ndarray, starts: np.ndarray | None = None) -> Spikes:
         indptr, index = recordings.events(which, starts)
@@ -133,32 +141,37 @@ class Learner:
     def _update(self, taught: list[list[Taught]]) -> torch.Tensor:
         """Step the optimizer by the sum over parts; the losses (T, L)."""
         losses = []
-        others: dict[torch.Tensor, list[torch.Tensor]] = {}
+        others: dict[torch.Tensor, list[torch.Tensor | Factors]] = {}
         for layer, rule, of_parts in zip(self.network, self.teacher.rules, zip(*taught, strict=True), strict=True):
             first, *more = [of_part.gradient for of_part in of_parts]
             losses.append(functools.reduce(torch.add, [gradient.loss_T for gradient in (first, *more)]))
             if not rule.learns:
                 continue
-            layer.weight.grad, others[layer.weight] = first.weight, [gradient.weight for gradient in more]
+            if all(isinstance(gradient.weight, Factors) for gradient in (first, *more)):
+                others[layer.weight] = [gradient.weight for gradient in (first, *more)]
+            else:
+                layer.weight.grad = first.weight_matrix()
+                others[layer.weight] = [gradient.weight_matrix() for gradient in more]
             if layer.has_bias:
                 layer.bias.grad, others[layer.bias] = first.bias, [gradient.bias for gradient in more]
         self._step(others)
         self._follow_error_rate(taught)
         return torch.stack(losses, 1)
 
-    def _step(self, others: dict[torch.Tensor, list[torch.Tensor]]) -> None:
+    def _step(self, others: dict[torch.Tensor, list[torch.Tensor | Factors]]) -> None:
         """One weight update by the gradients of the parameters, and those of other parts."""
         if isinstance(self.optimizer, CompiledAdamax) and self.spec.clip_grad_norm is None:
-            self.optimizer.step(others=others, run=self.shards.map, workers=self.shards.count)
+            self.optimizer.update(others, self.shards.map, self.shards.count)
         else:
             for parameter, gradients in others.items():
-                assert parameter.grad is not None
                 for gradient in gradients:
+                    assert parameter.grad is not None and isinstance(gradient, torch.Tensor)
                     parameter.grad.add_(gradient)
             if self.spec.clip_grad_norm is not None:
                 clip_gradients(self.network, self.spec.clip_grad_norm)
-            self.optimizer.step()
-        self.optimizer.zero_grad()
+            self.shards.map(lambda optimizer: optimizer.step(), [self.optimizer])
+        for parameter in self.network.parameters():
+            parameter.grad = None
         self.teacher.engine.take_weights()
 
     def _follow_error_rate(self, taught: list[list[Taught]]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from decolle_hw.nn.engine import ChunkResult, Engine, Path, State
+from decolle_hw.nn.engine import ChunkResult, Engine, Path, State, serial
 from decolle_hw.nn.layer import LocalGradient
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.nn.rule import PotentialSums, local_rules
@@ -78,10 +78,13 @@ class Teacher:
         self.engine = Engine(network, path)
         self.shards = Shards(device)
         self.dropout = torch.Generator().manual_seed(spec.seed)
+        self.may_factor = False  # whether who updates the weights takes `decolle_hw.nn.factors.Factors`
 
     def parts(self, spikes: list[Spikes], places: list[slice], target_BC: torch.Tensor) -> list[Part]:
         """A batch at the beginning of its recordings."""
         self.engine.take_weights()
+        # A batch that is not split leaves the other workers free for its larger products.
+        self.engine.share = self.shards.share if len(spikes) == 1 else serial
         return [
             Part(of_part, target_BC[place], self.engine.zero_state(of_part.batch), place)
             for of_part, place in zip(spikes, places, strict=True)
@@ -176,7 +179,9 @@ class Teacher:
                 taught.append(Taught(LocalGradient(module.weight.new_zeros(steps), none, none), 0, 0, None))
                 continue
             of_batch = None if sums is None else sums[layer]
-            gradient, passed = self.engine.gradient(layer, result, part.target_BC, rule, batch, of_batch)
+            gradient, passed = self.engine.gradient(
+                layer, result, part.target_BC, rule, batch, of_batch, may_factor=self.may_factor
+            )
             broken = None
             # A potential that is not finite makes its delta so, and any such delta its sum, the bias' gradient.
             if not (gradient.bias.isfinite().all() and gradient.loss_T.isfinite().all()):
