@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numba import njit
 
-from decolle_hw.nn.factors import Factors, add_row
+from decolle_hw.nn.factors import Factors, GradientRows, add_row
 
-RANGE = 1 << 15  # elements at a time: sums of gradients are still in the second-level cache when they are used
+RANGE = 1 << 16  # elements at a time: sums of gradients are still in the second-level cache when they are used
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Any]
 
@@ -60,6 +60,11 @@ class CompiledAdamax(torch.optim.Adamax):
     With beta1 = 0 the running mean is the gradient itself and its state, never read, stays zero.
     """
 
+    @functools.cached_property
+    def _behind(self) -> dict[torch.Tensor, tuple[np.ndarray, np.float32, np.float32]]:
+        """By parameter: updates that each of its rows has missed, and beta2 and eps of these."""
+        return {}
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all parameters that have a gradient; a closure is not supported."""
@@ -71,7 +76,8 @@ class CompiledAdamax(torch.optim.Adamax):
         """The same by the sums of several gradients, in several threads.
 
         Args:
-            others: by parameter, gradients to add to its own. A parameter without one of its own has only `Factors`.
+            others: by parameter, gradients to add to its own. A parameter without one of its own has only `Factors`,
+                and where beta1 = 0, only the rows that they touch: see `catch_up`.
             run: as `map`; may call in several threads.
             workers: pieces to split the work into.
         """
@@ -92,11 +98,13 @@ class CompiledAdamax(torch.optim.Adamax):
                 scalars = tuple(map(np.float32, (beta1, 1.0 - beta1, beta2, group["eps"], rate)))
                 states = parameter.data, state["exp_avg"], state["exp_inf"]
                 if parameter.grad is None:
+                    rows = GradientRows(more)  # type: ignore[arg-type]
+                    behind_I = self._count_behind(parameter, rows, beta1, beta2, group["eps"])
                     matrices = [tensor.T.numpy() for tensor in states]
-                    parts = [factors.arrays() for factors in more]  # type: ignore[union-attr]
-                    work = functools.partial(_update_rows, matrices, tuple(zip(*parts, strict=True)), scalars)
-                    size = len(matrices[0])
+                    work = functools.partial(_update_rows, matrices, behind_I, rows, scalars)
+                    size = len(rows.touched)
                 else:
+                    self._catch_up(parameter)
                     tensors = (*states, parameter.grad, *more)
                     arrays = [in_memory_order(tensor, parameter) for tensor in tensors]  # type: ignore[arg-type]
                     work = functools.partial(_update_range, arrays, scalars)
@@ -105,6 +113,31 @@ class CompiledAdamax(torch.optim.Adamax):
                 for task, start, stop in zip(tasks, bounds, bounds[1:], strict=False):
                     task.append(functools.partial(work, start, stop))
         list(run(_do_all, tasks))
+
+    def catch_up(self) -> None:
+        """Bring all states up to date: rows without a gradient are left alone until they have one again."""
+        for parameter in list(self._behind):
+            self._catch_up(parameter)
+
+    def _count_behind(
+        self, parameter: torch.Tensor, rows: GradientRows, beta1: float, beta2: float, eps: float
+    ) -> np.ndarray:
+        """Updates that each row has missed, this one included for rows that it leaves alone."""
+        inputs = parameter.shape[1]
+        if parameter not in self._behind:
+            self._behind[parameter] = np.zeros(inputs, np.int64), np.float32(beta2), np.float32(eps)
+        behind_I = self._behind[parameter][0]
+        if beta1 == 0.0:
+            waits_I = np.ones(inputs, np.bool_)
+            waits_I[rows.touched] = False
+            behind_I += waits_I
+        else:  # a mean that is not zero moves the weights without a gradient, too
+            rows.touched = np.arange(inputs)
+        return behind_I
+
+    def _catch_up(self, parameter: torch.Tensor) -> None:
+        if parameter in self._behind:
+            _catch_up(self.state[parameter]["exp_inf"].T.numpy(), *self._behind[parameter])
 
 
 def _do_all(work: list[Callable[[], None]]) -> None:
@@ -126,40 +159,60 @@ def _update_range(arrays: list[np.ndarray], scalars: tuple[Any, ...], first: int
 
 def _update_rows(
     matrices: list[np.ndarray],
-    parts: tuple[tuple[np.ndarray, ...], ...],
+    behind_I: np.ndarray,
+    rows: GradientRows,
     scalars: tuple[Any, ...],
     first: int,
     last: int,
 ) -> None:
-    _update_factored(first, last, *parts, *matrices, *scalars)
+    """Rows of the weights, each as soon as its gradient is known."""
+    chosen = rows.touched[first:last]
+    weight, mean, norm = matrices
+    _update_chosen(chosen, rows.products(chosen), rows.arrays, weight, mean, norm, behind_I, scalars)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _update_factored(
-    first, last, values, deltas, begins, rows, Ds, weight_IN, mean_IN, norm_IN, keep, take, beta2, eps, rate
-):
-    """Rows of the weights, each as soon as its gradient is known; the factors are tuples with an entry per part."""
-    units = weight_IN.shape[1]
+def _update_chosen(chosen, product_KN, factors, weight_IN, mean_IN, norm_IN, behind_I, scalars):
+    """`factors`: tuples with an entry per part; `behind_I` counts updates that a row's norm has missed."""
+    values, deltas, begins, rows, Ds = factors
+    keep, take, beta2, eps, rate = scalars
     most = 0
     for p in range(len(values)):
         most = max(most, values[p].shape[1])
     places = np.empty(most + 1, np.int64)
-    gradient = np.empty(units, np.float32)
-    for i in range(first, last):
-        gradient[:] = np.float32(0.0)
-        touched = False
+    gradient = np.empty(weight_IN.shape[1], np.float32)
+    for k in range(len(chosen)):
+        i = chosen[k]
+        if len(product_KN):
+            gradient[:] = product_KN[k]
+        else:
+            gradient[:] = np.float32(0.0)
         for p in range(len(values)):
-            if add_row(i, values[p], deltas[p], begins[p], rows[p], Ds[p], places, gradient):
-                touched = True
-        norm = norm_IN[i]
-        if keep != np.float32(0.0):
-            _update(weight_IN[i], gradient, mean_IN[i], norm, keep, take, beta2, eps, rate)
-        elif touched:
-            _update_without_mean(weight_IN[i], gradient, norm, beta2, eps, rate)
-        else:  # no gradient, no step; only the norm forgets
-            for n in range(units):
-                before = beta2 * norm[n]
-                norm[n] = before if before > eps else eps
+            add_row(i, values[p], deltas[p], begins[p], rows[p], Ds[p], places, gradient)
+        if behind_I[i]:
+            _forget(norm_IN[i], behind_I[i], beta2, eps)
+            behind_I[i] = 0
+        if keep == np.float32(0.0):
+            _update_without_mean(weight_IN[i], gradient, norm_IN[i], beta2, eps, rate)
+        else:
+            _update(weight_IN[i], gradient, mean_IN[i], norm_IN[i], keep, take, beta2, eps, rate)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _forget(norm, updates, beta2, eps):
+    """`updates` times ``n = max(beta2 n, eps)``: what an update without a gradient leaves of the norm."""
+    share = np.float32(np.float64(beta2) ** updates)
+    for n in range(len(norm)):
+        before = share * norm[n]
+        norm[n] = before if before > eps else eps
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _catch_up(norm_IN, behind_I, beta2, eps):
+    for i in range(len(behind_I)):
+        if behind_I[i]:
+            _forget(norm_IN[i], behind_I[i], beta2, eps)
+            behind_I[i] = 0
 
 
 def in_memory_order(tensor: torch.Tensor, like: torch.Tensor) -> np.ndarray:

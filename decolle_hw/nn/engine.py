@@ -20,7 +20,6 @@ from decolle_hw.nn.event_layer import EventLayer, EventOutput, EventState, Share
 from decolle_hw.nn.layer import DecolleLayer, LayerOutput, LayerState, LocalGradient
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.nn.rule import LocalRule, PotentialSums
-from decolle_hw.nn.sparse_product import is_sparse
 from decolle_hw.nn.spikes import Spikes
 
 Path = Literal["auto", "plain", "events"]
@@ -113,7 +112,7 @@ class Engine:
         states: State = []
         for index, (layer, layer_state) in enumerate(zip(self.network, state, strict=True)):
             mask = masks[index] if masks is not None else None
-            driven = self._choose(index, spikes, layer_state)
+            driven = self._choose(index, spikes)
             if driven is not None:
                 before = layer_state if isinstance(layer_state, EventState) else driven.state(layer_state)
                 driven.share = self.share
@@ -143,16 +142,15 @@ class Engine:
         assert driven is not None
         return driven.local_gradient(output, target_BC, rule, batch, sums, may_factor=may_factor)
 
-    def _choose(self, index: int, spikes: Spikes, state: LayerState | EventState) -> EventLayer | None:
+    def _choose(self, index: int, spikes: Spikes) -> EventLayer | None:
         driven = self._event_layer(index)
         if driven is None or self.path == "events":
             return driven
         kind = driven.layer.shape.kind
-        if spikes.density() >= BREAK_EVEN[kind]:
-            return None
-        # Of short chunks the products at their borders are all the work.
-        few_traces = kind == "dense" and is_sparse(state.traces.P_BI.numpy())
-        return driven if spikes.steps >= SHORTEST_CHUNK or few_traces else None
+        if spikes.steps < SHORTEST_CHUNK:
+            # The products at the borders are all the work. Those of a dense layer may be shared between threads.
+            return driven if kind == "dense" else None
+        return driven if spikes.density() < BREAK_EVEN[kind] else None
 
     def _event_layer(self, index: int) -> EventLayer | None:
         assert self._driven is not None, "take_weights comes first"

@@ -150,21 +150,27 @@ class EventLayer:
         events = spikes.events()
         batch, steps = events.batch, events.steps
         decays, valid = self.decays, self.version
-        before = self._before(state, steps)
-        if state.version != self.version and before is not None:
-            if steps > 1:
-                state.wp_BN, state.wq_BN = self._product(before)
-            elif self.is_cuba:
+        must_multiply = state.version != self.version and not state.at_rest
+        if steps == 1:
+            if must_multiply and self.is_cuba:
                 state.wq_BN = self._product(state.traces.Q_BI.numpy()[None])[0]
-            else:
-                # W of the one step's own P in place of two products, and nothing left to filter.
+            # The trace that the one step's delta meets is the one after it: S reaches P a step later.
+            before = None if state.at_rest else state.traces.P_BI.numpy()[None]
+            new_traces = self._trace_end(events, state)
+            if must_multiply and not self.is_cuba and before is not None:
+                # W of the step's own P in place of two products, and nothing left to filter.
                 state.wp_BN = self._product(before)[0]
-                state.wq_BN[:] = 0.0
                 decays, valid = (ONE, ZERO, *decays[2:]), -1
+        else:
+            before = None if state.at_rest else torch.stack([state.traces.P_BI, state.traces.Q_BI]).numpy()
+            if must_multiply and before is not None:
+                state.wp_BN, state.wq_BN = self._product(before)
+            new_traces = self._trace_end(events, state)
         silent = max(0, min(layer.index + 1 - state.steps_done, steps))
         U_BTM = np.empty((batch, steps, shape.outputs), np.float32)
         winner_BTM = np.empty(U_BTM.shape, np.uint8) if shape.pool_size > 1 else NO_WINNERS
-        which = events.arrays()
+        # Of a last step before other weights, nobody asks for W S.
+        which = events.arrays() if valid >= 0 else (np.zeros(batch * steps + 1, np.int64), events.index, steps, 0)
         carried = (state.wq_BN, state.wp_BN, state.register_BN, state.S_BN)
         if self.is_conv:
             conv_forward(
@@ -173,7 +179,6 @@ class EventLayer:
             )  # fmt: skip
         else:
             dense_forward(*which, self.weight, self.bias, self.is_cuba, silent, decays, *carried, U_BTM)
-        new_traces = self._trace_end(events, state)
         out = self._spikes(U_BTM)
         mask_BTM = NOTHING
         if mask_TBM is not None:
@@ -226,7 +231,7 @@ class EventLayer:
         deltas_KBN = np.empty((2, part, units), np.float32)
         before = output.before
         sparse = before is None or is_sparse(before)
-        factored = may_factor and sparse and U_BTM.nbytes <= LARGEST_FACTOR
+        factored = may_factor and U_BTM.nbytes <= LARGEST_FACTOR
         gradient = np.zeros_like(self.weight) if not factored else self.weight  # only its shape is looked at
         D_BTN = np.empty((part, steps, units) if factored and steps > 1 else (0, 0, 0), np.float32)
         bias_N = np.zeros(units, np.float32)
@@ -283,16 +288,6 @@ class EventLayer:
             return out.reshape(*values_KBI.shape[:2], -1)
         drive = self.layer.product(torch.from_numpy(values_KBI), bias=False)
         return self.channels_last(drive, self.layer.shape.map_shape).numpy()
-
-    def _before(self, state: EventState, steps: int) -> FloatArray | None:
-        """What of the past a chunk's gradient needs: see `EventOutput.before`."""
-        if state.at_rest:
-            return None
-        P_BI, Q_BI = state.traces.P_BI, state.traces.Q_BI
-        if steps == 1:
-            alpha = self.layer.dynamics.alpha
-            return (alpha * P_BI).add_(Q_BI, alpha=1.0 - alpha).numpy()[None]
-        return torch.stack([P_BI, Q_BI]).numpy()
 
     def _trace_end(self, events: Events, state: EventState) -> Traces:
         """Traces of the inputs after the chunk, in the memory of those before."""

@@ -9,6 +9,7 @@ makes one row, uses it, and forgets it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,17 +18,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 from decolle_hw.nn.event_dense import add_rows
-from decolle_hw.nn.sparse_product import add_scaled, find
+from decolle_hw.nn.sparse_product import add_gradient, add_scaled, find, is_sparse
 from decolle_hw.nn.spikes import Events
 
 FloatArray = NDArray[np.float32]
+# Densest traces for which a sum over those that are not zero makes a row faster than a matrix product.
+ROW_BREAK_EVEN = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Factors:
     """``sum_r x_r delta_r^T + sum_e D[k(e)]`` in row i(e): the gradient of a dense layer, input-major (I, N)."""
 
-    values_IR: FloatArray
+    values_RI: FloatArray
     delta_RN: FloatArray
     begin_I: NDArray[np.int64]  # (I+1,): the events of input i are row_E[begin_I[i]:begin_I[i+1]]
     row_E: NDArray[np.int32]
@@ -41,17 +44,66 @@ class Factors:
         if len(D_KN):
             row_E = np.empty(events.count(), np.int32)
             _by_input(events.indptr, events.index, events.rows, events.first, events.steps, begin_I, row_E)
-        return cls(np.ascontiguousarray(values_RI.T), delta_RN, begin_I, row_E, D_KN)
+        return cls(values_RI, delta_RN, begin_I, row_E, D_KN)
 
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """As the optimizer takes it."""
-        return self.values_IR, self.delta_RN, self.begin_I, self.row_E, self.D_KN
+    def is_sparse(self) -> bool:
+        """Whether sums over the values that are not zero beat a matrix product."""
+        return is_sparse(self.values_RI, ROW_BREAK_EVEN)
 
     def multiplied_out(self) -> torch.Tensor:
         """(N, I), input-major in memory as the weights are."""
         gradient_IN = np.zeros((len(self.begin_I) - 1, self.delta_RN.shape[1]), np.float32)
-        _add_to(self.values_IR, self.delta_RN, self.begin_I, self.row_E, self.D_KN, gradient_IN)
+        if self.is_sparse():
+            add_gradient(self.values_RI, self.delta_RN, gradient_IN)
+        else:
+            torch.mm(*map(torch.from_numpy, (self.values_RI.T, self.delta_RN)), out=torch.from_numpy(gradient_IN))
+        _add_events(self.begin_I, self.row_E, self.D_KN, gradient_IN)
         return torch.from_numpy(gradient_IN).T
+
+
+class GradientRows:
+    """Some rows of the sum of several gradients: those that are not zero."""
+
+    def __init__(self, parts: Sequence[Factors]) -> None:
+        inputs = len(parts[0].begin_I) - 1
+        touched_I = np.zeros(inputs, np.bool_)
+        for part in parts:
+            _touch(part.values_RI, part.begin_I, touched_I)
+        self.touched = np.flatnonzero(touched_I)
+        self._dense = [part for part in parts if not part.is_sparse()]
+        no_values = np.zeros((inputs, 0), np.float32)
+        arrays = [
+            (no_values if part in self._dense else np.ascontiguousarray(part.values_RI.T), part.delta_RN,
+             part.begin_I, part.row_E, part.D_KN)
+            for part in parts
+        ]  # fmt: skip
+        # For kernels: one tuple per kind of array, with an entry per part.
+        self.arrays = tuple(zip(*arrays, strict=True))
+
+    def products(self, rows: NDArray[np.int64]) -> FloatArray:
+        """(K, N) what matrix products give to these rows; no rows where there is none to make."""
+        if not self._dense:
+            return np.zeros((0, self._width()), np.float32)
+        total = None
+        for part in self._dense:
+            values_KR = torch.from_numpy(part.values_RI[:, rows]).T
+            delta = torch.from_numpy(part.delta_RN)
+            total = values_KR @ delta if total is None else total.addmm_(values_KR, delta)
+        assert total is not None
+        return total.numpy()
+
+    def _width(self) -> int:
+        return self.arrays[1][0].shape[1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _touch(values_RI, begin_I, touched_I):
+    for r in range(len(values_RI)):
+        values = values_RI[r]
+        for i in range(len(values)):
+            touched_I[i] |= values[i] != np.float32(0.0)
+    for i in range(len(touched_I)):
+        touched_I[i] |= begin_I[i] < begin_I[i + 1]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -77,19 +129,17 @@ def _by_input(indptr, index, rows, first, steps, begin_I, row_E):
     begin_I[0] = 0
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_events(begin_I, row_E, D_KN, gradient_IN):
+    for i in range(len(gradient_IN)):
+        if begin_I[i] < begin_I[i + 1]:
+            add_rows(begin_I, row_E, i, D_KN, 0, gradient_IN.shape[1], gradient_IN[i])
+
+
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def add_row(i, values_IR, delta_RN, begin_I, row_E, D_KN, places, out_N):
-    """Add row i of a gradient; whether there is anything in it."""
+    """Add row i of a gradient."""
     count = find(values_IR[i], places)
     add_scaled(values_IR[i], places, count, delta_RN, out_N)
-    has_events = begin_I[i] < begin_I[i + 1]
-    if has_events:
+    if begin_I[i] < begin_I[i + 1]:
         add_rows(begin_I, row_E, i, D_KN, 0, len(out_N), out_N)
-    return count > 0 or has_events
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add_to(values_IR, delta_RN, begin_I, row_E, D_KN, gradient_IN):
-    places = np.empty(values_IR.shape[1] + 1, np.int64)
-    for i in range(len(gradient_IN)):
-        add_row(i, values_IR, delta_RN, begin_I, row_E, D_KN, places, gradient_IN[i])

@@ -17,9 +17,9 @@ FloatArray = NDArray[np.float32]
 BREAK_EVEN = 0.1
 
 
-def is_sparse(values_RI: FloatArray) -> bool:
-    """Whether the sums beat a dense product."""
-    return int(_count(values_RI.reshape(-1))) < BREAK_EVEN * values_RI.size
+def is_sparse(values_RI: FloatArray, break_even: float = BREAK_EVEN) -> bool:
+    """Whether fewer than this share of the values are not zero; by default, whether the sums beat a dense product."""
+    return int(_count(values_RI.reshape(-1))) < break_even * values_RI.size
 
 
 def product(values_RI: FloatArray, weight_IN: FloatArray) -> FloatArray:

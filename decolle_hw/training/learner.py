@@ -104,15 +104,24 @@ class Learner:
         self.schedule.start_epoch(epoch)
         order = rng.permutation(len(recordings))
         starts = recordings.draw_starts(rng)
-        identity_CC = torch.eye(len(recordings.classes), device=self.device)
         for start in range(done, len(order), self.spec.batch_size):
             which = order[start : start + self.spec.batch_size]
-            places = self._places(len(which))
-            spikes = self.shards.map(
-                lambda chosen: self._load(recordings, chosen, starts[chosen]), [which[place] for place in places]
-            )
-            labels = torch.from_numpy(recordings.labels[which]).to(self.device)
-            yield start + len(which), self._learn(self.teacher.parts(spikes, places, identity_CC[labels]))
+            yield start + len(which), self.learn_recordings(recordings, which, starts[which])
+
+    def learn_recordings(
+        self, recordings: BinnedRecordings, which: np.ndarray, starts: np.ndarray | None = None
+    ) -> torch.Tensor:
+        """As `learn_batch`, of some recordings of a set and with their labels' one-hot codes as targets.
+
+        Args:
+            which: indices. starts: first step of the window of each; default: 0.
+        """
+        places = self._places(len(which))
+        starts = np.zeros(len(which), np.int64) if starts is None else starts
+        spikes = self.shards.map(lambda place: self._load(recordings, which[place], starts[place]), places)
+        labels = torch.from_numpy(recordings.labels[which])
+        target_BC = torch.eye(len(recordings.classes))[labels].to(self.device)
+        return self._learn(self.teacher.parts(spikes, places, target_BC))
 
     def _places(self, batch: int) -> list[slice]:
         """Parts of a batch. Chunks of a step or two are too short to share out: their products use several threads."""
@@ -135,6 +144,8 @@ class Learner:
                 losses.append(self._update(self.teacher.teach(parts, start, stop)))
             else:
                 self.teacher.through(parts, start, stop)
+        if isinstance(self.optimizer, CompiledAdamax):
+            self.optimizer.catch_up()
         return torch.cat(losses)
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ pieces, so that memory does not grow with its length.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -184,7 +185,7 @@ class Teacher:
             )
             broken = None
             # A potential that is not finite makes its delta so, and any such delta its sum, the bias' gradient.
-            if not (gradient.bias.isfinite().all() and gradient.loss_T.isfinite().all()):
+            if not (math.isfinite(gradient.bias.sum().item()) and math.isfinite(gradient.loss_T.sum().item())):
                 finite_T = result.potential(layer).isfinite().flatten(1).all(1) & gradient.loss_T.isfinite()
                 broken = int(torch.argmin(finite_T.int()))
             taught.append(Taught(gradient, passed, result.readout_TBC(layer).numel(), broken))
