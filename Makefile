@@ -16,7 +16,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/train_throughput.py --data $(NMNIST)
 	$(BIN)/python benchmarks/reference_vs_lava.py --random
 
 clean:

@@ -8,7 +8,8 @@ Two networks: dense 512-512 at 2x34x34 (batch 64, 100 steps), and convolutions 1
 change after the whole sequence, after every 10 steps, after every step.
 
 The baseline is `sim_tests/per_step_autograd.py`, which is also the oracle of the tests. Before anything is timed both
-must give the same spikes and the same gradient. Then they take turns in one process with torch's number of threads;
+must give the same spikes and the same gradient. Then they take turns in one process, from stored
+recordings to changed weights, with torch's number of threads;
 each turn starts from the same weights and learns the same batches. A ratio is the median over the turns of the time of
 the baseline over ours, and comparable between machines; seconds are not.
 """
@@ -93,31 +94,37 @@ DENSE = Case("dense", {"Mhid": [512, 512]}, SENSOR, 64, 100, {"sequence": 5.0, 1
 CONV = Case(
     "conv", {"Nhid": [16, 32, 32], "kernel_size": 7, "pool_size": [2, 1, 2]}, (2, 32, 32), 16, 60, {"sequence": 2.0}
 )
-Batch = tuple[torch.Tensor, torch.Tensor]  # (T, B, I) uint8, (B, C)
 
 
-def read(folder: Path, steps: int) -> BinnedRecordings:
-    """Training recordings in steps of 1 ms."""
+@dataclass(frozen=True)
+class Batch:
+    """Some recordings, as both sides find them: a turn begins with what is stored, as an epoch of training does."""
+
+    recordings: BinnedRecordings
+    which: np.ndarray
+
+    def spikes_TBI(self) -> torch.Tensor:
+        """uint8."""
+        return torch.from_numpy(self.recordings.dense(self.which))
+
+    def target_BC(self) -> torch.Tensor:
+        return torch.eye(CLASSES)[torch.from_numpy(self.recordings.labels[self.which])]
+
+
+def read(folder: Path, case: Case) -> BinnedRecordings:
+    """Training recordings in steps of 1 ms, the middle of the sensor."""
     dataset = DatasetSpec(
-        name="folder", path=str(folder.absolute()), input_shape=list(SENSOR),
-        deltat=1000, chunk_size_train=steps, chunk_size_test=steps,
+        name="folder", path=str(folder.absolute()), input_shape=list(case.input_shape), sensor_size=list(SENSOR[1:]),
+        deltat=1000, chunk_size_train=case.steps, chunk_size_test=case.steps,
     )  # fmt: skip
     return load_split(dataset, "train")
 
 
 def make_batches(case: Case, recordings: BinnedRecordings, count: int) -> list[Batch]:
-    """`count` batches of a random choice of recordings (the same in each run), cropped to the middle of the sensor."""
+    """`count` batches of a random choice of recordings (the same in each run)."""
     rng = np.random.default_rng(0)
-    _, height, width = case.input_shape
-    top, left = (SENSOR[1] - height) // 2, (SENSOR[2] - width) // 2
-    batches = []
-    for _ in range(count):
-        which = rng.choice(len(recordings), case.batch, replace=len(recordings) < case.batch)
-        frames = recordings.dense(which)[: case.steps].reshape(case.steps, case.batch, *SENSOR)
-        cropped = np.ascontiguousarray(frames[..., top : top + height, left : left + width])
-        labels = torch.from_numpy(recordings.labels[which])
-        batches.append((torch.from_numpy(cropped).flatten(2), torch.eye(CLASSES)[labels]))
-    return batches
+    few = len(recordings) < case.batch
+    return [Batch(recordings, rng.choice(len(recordings), case.batch, replace=few)) for _ in range(count)]
 
 
 def firing_rates(network: DecolleNetwork, spikes_TBI: torch.Tensor) -> list[float]:
@@ -136,7 +143,7 @@ def check_equal(case: Case, batch: Batch) -> str:
     gradient from itself in float64 (convolutions). Hence 1e-4 of the spikes and 5e-3 of the largest gradient.
     """
     spec = case.spec("sequence", optimizer="SGD", learning_rate=1e3)
-    spikes_TBI, target_BC = batch
+    spikes_TBI, target_BC = batch.spikes_TBI(), batch.target_BC()
     network = case.fresh_network()
     plain = PerStepAutograd(network, spec, record=True)
     with torch.no_grad():
@@ -169,6 +176,14 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def learn_densely(subject: PerStepAutograd, batch: Batch) -> object:
+    return subject.learn_batch(batch.spikes_TBI(), batch.target_BC())
+
+
+def learn_events(subject: Learner, batch: Batch) -> object:
+    return subject.learn_recordings(batch.recordings, batch.which)
+
+
 def sgemm_peak(repeats: int = 15) -> float:
     """GFLOP/s of the fastest of some 2048^3 float32 products, all threads."""
     a, b = torch.randn((2, 2048, 2048), generator=torch.Generator().manual_seed(0))
@@ -198,22 +213,26 @@ def measure(case: Case, mode: int | str, batches: list[Batch], repeats: int, pea
         for name, spent in times.items():
             network = case.fresh_network()
             baseline = name == "baseline"
-            subject = (
-                PerStepAutograd(network, spec) if baseline else Learner(network, spec.training, torch.device("cpu"))
-            )
-            took = seconds(lambda subject=subject: [subject.learn_batch(*batch) for batch in batches])
+            subject: PerStepAutograd | Learner
+            if baseline:
+                subject = PerStepAutograd(network, spec)
+                learn = functools.partial(learn_densely, subject)
+            else:
+                subject = Learner(network, spec.training, torch.device("cpu"))
+                learn = functools.partial(learn_events, subject)
+            took = seconds(lambda learn=learn: [learn(batch) for batch in batches])
             if turn:
                 spent.append(took)
             elif isinstance(subject, PerStepAutograd):
                 for ours, theirs in zip(network.layers, subject.layers, strict=True):
                     ours.weight.data.copy_(theirs.weight.detach())
                     ours.bias.data.copy_(theirs.bias.detach())
-            rates[name] = rates.get(name) or firing_rates(network, batches[0][0])
+            rates[name] = rates.get(name) or firing_rates(network, batches[0].spikes_TBI())
     samples = case.batch * len(batches)
     ratios = [theirs / ours for ours, theirs in zip(times["ours"], times["baseline"], strict=True)]
     per_second = {name: samples / statistics.median(spent) for name, spent in times.items()}
     gflops = {name: case.gflop_per_sample() * value for name, value in per_second.items()}
-    events = sum(int(spikes.count_nonzero()) for spikes, _ in batches) / samples
+    events = sum(int(batch.spikes_TBI().count_nonzero()) for batch in batches) / samples
     shapes = spec.shapes(CLASSES)
     spikes_of = [case.steps * shape.outputs * rate for shape, rate in zip(shapes, rates["ours"], strict=True)]
     into = zip([events, *spikes_of[:-1]], case.synapses_per_spike(), strict=True)
@@ -297,15 +316,15 @@ def main() -> None:
         parser.error("--data FOLDER is missing: recordings of N-MNIST, FOLDER/{train,test}/<digit>/*.bin")
     cases = [case for case in (DENSE, CONV) if options.network in (None, case.name)]
     try:
-        recordings = read(options.data, max(case.steps for case in cases))
+        of_cases = [read(options.data, case) for case in cases]
     except (DataError, SpecError) as error:
         sys.exit(f"error: {error}\nThis benchmark needs recordings of N-MNIST, FOLDER/{{train,test}}/<digit>/*.bin")
     peak, bandwidth = sgemm_peak(), memory_bandwidth()
     print(f"measured peak of sgemm {peak:.0f} GFLOP/s, of a copy in memory {bandwidth:.1f} GB/s")
     rows = []
-    for case in cases:
+    for case, recordings in zip(cases, of_cases, strict=True):
         batches = make_batches(case, recordings, count)
-        density = float(torch.cat([spikes for spikes, _ in batches]).float().mean())
+        density = float(np.mean([batch.spikes_TBI().float().mean().item() for batch in batches]))
         print(
             f"{case.name}: batch {case.batch}, {case.steps} steps, {100 * density:.2f} % of inputs active in a step, "
             f"{case.gflop_per_sample():.3f} GFLOP of dense arithmetic a sample; before learning"

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from decolle_hw.nn.adamax import CompiledAdamax
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.nn.shards import Shards
 from decolle_hw.spec import parse_model_spec
@@ -138,18 +137,45 @@ def test_a_failure_in_a_part_is_raised() -> None:
         learner().learn_batch(spikes[:, :, :5], target)
 
 
-def test_compiled_adamax_is_adamax() -> None:
-    generator = torch.Generator().manual_seed(3)
-    start = torch.randn((9, 7), generator=generator)
-    parameters = [torch.nn.Parameter(start.clone(), requires_grad=False) for _ in range(2)]
-    optimizers = [
-        kind([parameter], lr=1e-2, betas=(0.3, 0.95))
-        for kind, parameter in zip((CompiledAdamax, torch.optim.Adamax), parameters, strict=True)
-    ]
-    for _ in range(20):
-        gradient = torch.randn((9, 7), generator=generator)
-        for optimizer, parameter in zip(optimizers, parameters, strict=True):
-            parameter.grad = gradient.clone()
-            optimizer.step()
-    # 20 steps of up to 1e-2 added to weights below 4: a rounding of 4 x 2**-24 each.
-    torch.testing.assert_close(*parameters, rtol=0, atol=20 * 4 * 2.0**-24)
+def dropout_learner(path: str, seed: int = 0) -> Learner:
+    spec = parse_model_spec(
+        {
+            "name": "small",
+            "dataset": {"input_shape": [2, 6, 6], "chunk_size_train": 12},
+            "network": {"Nhid": [4], "kernel_size": 3, "pool_size": 2, "Mhid": [20], "dropout": [0.5, 0.2]},
+            "training": {"burnin_steps": 2, "update_every": 5, "optimizer": "SGD", "learning_rate": 1.0, "seed": seed},
+        },
+        "small",
+    )
+    network = DecolleNetwork(spec, 3, torch.Generator().manual_seed(1))
+    for layer in network:
+        layer.weight.mul_(8.0)
+    return Learner(network, spec.training, torch.device("cpu"), path)
+
+
+def test_dropout_hides_spikes_from_the_readout_on_both_paths() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spikes_TBI = (torch.rand((12, 20, 72), generator=generator) < 0.2).to(torch.uint8)
+    target_BC = torch.eye(3)[torch.arange(20) % 3]
+    results = {}
+    for name, subject in (
+        ("plain", dropout_learner("plain")),
+        ("events", dropout_learner("events")),
+        ("other seed", dropout_learner("events", seed=1)),
+    ):
+        before = weights(subject)
+        subject.learn_batch(spikes_TBI, target_BC)
+        results[name] = [new - old for new, old in zip(weights(subject), before, strict=True)]
+    for plain, events, other in zip(*results.values(), strict=True):
+        # Two updates by sums of some hundred terms, in another order; the second by weights that differ by rounding.
+        assert (plain - events).abs().max() <= 1e-4 * plain.abs().max()
+        assert (other - events).abs().max() > 1e-2 * plain.abs().max()
+
+
+def test_masks_keep_the_mean_and_the_share() -> None:
+    masks = dropout_learner("auto").teacher.masks(50, 20)
+    assert masks is not None
+    for mask, share in zip(masks, (0.5, 0.2), strict=True):
+        assert mask is not None and mask.unique().tolist() == pytest.approx([0.0, 1.0 / (1.0 - share)])
+        # 36,000 draws and more: five standard deviations of a mean are below 0.03.
+        assert mask.mean().item() == pytest.approx(1.0, abs=0.03)

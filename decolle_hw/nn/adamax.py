@@ -174,12 +174,8 @@ def _update_rows(
 @njit(nogil=True, cache=True, error_model="numpy")
 def _update_chosen(chosen, product_KN, factors, weight_IN, mean_IN, norm_IN, behind_I, scalars):
     """`factors`: tuples with an entry per part; `behind_I` counts updates that a row's norm has missed."""
-    values, deltas, begins, rows, Ds = factors
+    begin_V, row_V, value_V, deltas, begins, rows, Ds = factors
     keep, take, beta2, eps, rate = scalars
-    most = 0
-    for p in range(len(values)):
-        most = max(most, values[p].shape[1])
-    places = np.empty(most + 1, np.int64)
     gradient = np.empty(weight_IN.shape[1], np.float32)
     for k in range(len(chosen)):
         i = chosen[k]
@@ -187,8 +183,8 @@ def _update_chosen(chosen, product_KN, factors, weight_IN, mean_IN, norm_IN, beh
             gradient[:] = product_KN[k]
         else:
             gradient[:] = np.float32(0.0)
-        for p in range(len(values)):
-            add_row(i, values[p], deltas[p], begins[p], rows[p], Ds[p], places, gradient)
+        for p in range(len(deltas)):
+            add_row(i, begin_V[p], row_V[p], value_V[p], deltas[p], begins[p], rows[p], Ds[p], gradient)
         if behind_I[i]:
             _forget(norm_IN[i], behind_I[i], beta2, eps)
             behind_I[i] = 0

@@ -9,18 +9,17 @@ Only float32 on a CPU; `decolle_hw.nn.engine` decides when it pays.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from decolle_hw.nn.event_conv import conv_backward, conv_forward
 from decolle_hw.nn.event_dense import dense_backward, dense_forward, spike_events
+from decolle_hw.nn.event_traces import decay_traces, sum_readout, trace_weights
 from decolle_hw.nn.factors import Factors
 from decolle_hw.nn.kernels import ONE, ZERO
 from decolle_hw.nn.layer import DecolleLayer, LayerState, LocalGradient
@@ -292,9 +291,9 @@ class EventLayer:
     def _trace_end(self, events: Events, state: EventState) -> Traces:
         """Traces of the inputs after the chunk, in the memory of those before."""
         dyn = self.layer.dynamics
-        weights = _trace_weights(dyn.alpha, dyn.beta, events.steps)
+        weights = trace_weights(dyn.alpha, dyn.beta, events.steps)
         Q_BI, P_BI = state.traces
-        _decay_traces(events.indptr, events.index, events.rows, events.first, weights, Q_BI.numpy(), P_BI.numpy())
+        decay_traces(events.indptr, events.index, events.rows, events.first, weights, Q_BI.numpy(), P_BI.numpy())
         return state.traces
 
     def _spikes(self, U_BTM: FloatArray) -> Spikes:
@@ -312,62 +311,5 @@ class EventLayer:
         bias_C = self.layer.readout_bias.numpy()
         readout_BTC = np.empty((*U_BTM.shape[:2], len(bias_C)), np.float32)
         mask = NOTHING if mask_TBM is None else mask_TBM.numpy()
-        _sum_readout(events.indptr, events.index, self.readout_MC, bias_C, mask, readout_BTC)
+        sum_readout(events.indptr, events.index, self.readout_MC, bias_C, mask, readout_BTC)
         return readout_BTC
-
-
-@functools.lru_cache(maxsize=256)
-def _trace_weights(alpha: float, beta: float, steps: int) -> FloatArray:
-    """(T, 2): what an event k steps before the end adds to Q and P; then (1, 3) of Q0 on Q, Q0 on P, P0 on P."""
-    weights = np.zeros((steps + 2, 2))
-    Q, P = 1.0 - beta, 0.0
-    for k in range(steps):
-        weights[k] = Q, P
-        P = alpha * P + (1.0 - alpha) * Q
-        Q *= beta
-    Q, P = 1.0, 0.0
-    for _ in range(steps):
-        P = alpha * P + (1.0 - alpha) * Q
-        Q *= beta
-    weights[steps] = Q, P
-    weights[steps + 1] = alpha**steps, 0.0
-    return weights.astype(np.float32)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _decay_traces(indptr, index, rows, first, weights, Q_BI, P_BI):
-    batch, inputs = Q_BI.shape
-    steps = len(weights) - 2
-    Q_on_Q, Q_on_P, P_on_P = weights[steps, 0], weights[steps, 1], weights[steps + 1, 0]
-    for b in range(batch):
-        Q, P = Q_BI[b], P_BI[b]
-        for i in range(inputs):
-            P[i] = P_on_P * P[i] + Q_on_P * Q[i]
-            Q[i] = Q_on_Q * Q[i]
-        for t in range(steps):
-            row = b * rows + first + t
-            on_Q, on_P = weights[steps - 1 - t, 0], weights[steps - 1 - t, 1]
-            for e in range(indptr[row], indptr[row + 1]):
-                Q[index[e]] += on_Q
-                P[index[e]] += on_P
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _sum_readout(indptr, index, readout_MC, bias_C, mask_TBM, readout_BTC):
-    batch, steps, classes = readout_BTC.shape
-    has_mask = mask_TBM.shape[0] > 0
-    for b in range(batch):
-        for t in range(steps):
-            y = readout_BTC[b, t]
-            for c in range(classes):
-                y[c] = bias_C[c]
-            row = b * steps + t
-            for e in range(indptr[row], indptr[row + 1]):
-                G = readout_MC[index[e]]
-                if has_mask:
-                    share = mask_TBM[t, b, index[e]]
-                    for c in range(classes):
-                        y[c] += share * G[c]
-                else:
-                    for c in range(classes):
-                        y[c] += G[c]

@@ -47,10 +47,12 @@ class Shards:
         """Results in the order of the arguments; raises what a call raises."""
         if self._pool is None:
             return [function(argument) for argument in arguments]
+        if getattr(_here, "is_worker", False):
+            return self.share(function, arguments)
         return list(self._pool.map(function, arguments))
 
     def share(self, function: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
-        """As `map`, for a call that runs in one of the workers itself while the others wait."""
+        """As `map`, from within a worker: it does the first itself, and helpers of its own the others."""
         first, *others = arguments
         if self._helpers is None or not others:
             return [function(argument) for argument in (first, *others)]
@@ -59,6 +61,7 @@ class Shards:
 
 
 _starting = threading.Lock()
+_here = threading.local()
 
 
 def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
@@ -70,6 +73,7 @@ def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
     ready = threading.Barrier(count + 1)
 
     def use_one_thread() -> None:
+        _here.is_worker = True
         torch.set_num_threads(1)
         torch.get_num_threads()  # a thread takes the common setting at its first use of torch: now, not later
 

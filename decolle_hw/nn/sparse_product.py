@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 # Densest traces for which the sums are faster, from benchmarks/train_throughput.py.
-BREAK_EVEN = 0.1
+BREAK_EVEN = 0.13
 
 
 def is_sparse(values_RI: FloatArray, break_even: float = BREAK_EVEN) -> bool:

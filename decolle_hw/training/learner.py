@@ -124,8 +124,8 @@ class Learner:
         return self._learn(self.teacher.parts(spikes, places, target_BC))
 
     def _places(self, batch: int) -> list[slice]:
-        """Parts of a batch. Chunks of a step or two are too short to share out: their products use several threads."""
-        if self.spec.update_every in (1, 2):
+        """Parts of a batch. Dense layers share out the products of a step or two instead: there is little beside."""
+        if self.spec.update_every in (1, 2) and all(layer.shape.kind == "dense" for layer in self.network):
             return [slice(0, batch)]
         return self.shards.split(batch)
 
@@ -138,6 +138,11 @@ class Learner:
         """All chunks of a batch."""
         if self.spec.method == "bptt":
             return self._learn_bptt(parts)
+        if len(parts) == 1:  # in a worker from end to end: no handing over in each step
+            return self.shards.map(self._learn_chunks, [parts])[0]
+        return self._learn_chunks(parts)
+
+    def _learn_chunks(self, parts: list[Part]) -> torch.Tensor:
         losses = []
         for start, stop, learns in chunks(parts[0].spikes.steps, self.spec.burnin_steps, self.spec.update_every):
             if learns:
