@@ -30,7 +30,5 @@ def per_layer(value: Value | Sequence[Value], layers: int, key: str) -> list[Val
     if not isinstance(value, (list, tuple)):
         return [value] * layers  # type: ignore[list-item]
     if len(value) not in (1, layers):
-        raise ValueError(
-            f"{key} {list(value)}: {len(value)} values for {layers} layers; give one, or {layers}"
-        )
+        raise ValueError(f"{key} {list(value)}: {len(value)} values for {layers} layers; give one, or {layers}")
     return list(value) * layers if len(value) == 1 else list(value)
