@@ -8,10 +8,9 @@ Two networks: dense 512-512 at 2x34x34 (batch 64, 100 steps), and convolutions 1
 change after the whole sequence, after every 10 steps, after every step.
 
 The baseline is `sim_tests/per_step_autograd.py`, which is also the oracle of the tests. Before anything is timed both
-must give the same spikes and the same gradient. Then they take turns in one process, from stored
-recordings to changed weights, with torch's number of threads; each turn starts from the same weights and learns the same
-batches. A ratio is the median over the turns of the time of the baseline over ours, and comparable between machines;
-seconds are not.
+must give the same spikes and the same gradient. Then they take turns in one process, from stored recordings to changed
+weights, with torch's number of threads; each turn starts from the same weights and learns the same batches. A ratio is
+the median over the turns of the time of the baseline over ours, and comparable between machines; seconds are not.
 """
 
 # T steps, B batch, I inputs, C classes

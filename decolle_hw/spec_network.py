@@ -21,6 +21,7 @@ Shape = tuple[int, ...]
 NEURON_KEYS = {"decolle": {"alpharp": 0.65, "wrp": 1.0}, "cuba": {"vth": 0.5}}
 # Keys that only a convolution has.
 CONV_KEYS = ("kernel_size", "stride", "padding", "dilation", "groups", "pool_size")
+LARGEST_WEIGHT = 2**29  # numbers: 2 GiB, and the optimizer has one or two states of the same size
 LARGEST_LAYER = 2**24  # neurons: their indices and those of a chunk's entries must fit in 32 bits
 
 
@@ -158,7 +159,7 @@ class NetworkSpec(Section):
         for key in CONV_KEYS:
             if self.Nhid:
                 self.of_convolutions(key)
-            elif key in self.model_fields_set and isinstance(getattr(self, key), list):
+            elif getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} {getattr(self, key)}: has no effect, there is no convolutional layer (Nhid)")
         return self
 
@@ -197,6 +198,11 @@ def layer_shapes(network: NetworkSpec, input_shape: Shape, classes: int) -> list
         shapes.append(_conv_shape(index, channels, shape, {key: geometry[key][index] for key in CONV_KEYS}))
         shape = shapes[-1].output_shape
     for units in (*network.Mhid, *([classes] if network.output_layer else [])):
+        if prod(shape) * units > LARGEST_WEIGHT:
+            raise ValueError(
+                f"layer {len(shapes)} (dense): {prod(shape)} inputs of {units} units are more than {LARGEST_WEIGHT} "
+                f"weights; lower Mhid, or what comes before"
+            )
         shapes.append(LayerShape.dense(prod(shape), units))
         shape = (units,)
     return shapes

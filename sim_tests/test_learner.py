@@ -16,7 +16,7 @@ import torch
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.nn.shards import Shards
 from decolle_hw.spec import parse_model_spec
-from decolle_hw.training.learner import Learner, chunks
+from decolle_hw.training.learner import Learner, NonFiniteLoss, chunks
 
 
 @pytest.mark.parametrize(
@@ -179,3 +179,95 @@ def test_masks_keep_the_mean_and_the_share() -> None:
         assert mask is not None and mask.unique().tolist() == pytest.approx([0.0, 1.0 / (1.0 - share)])
         # 36,000 draws and more: five standard deviations of a mean are below 0.03.
         assert mask.mean().item() == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("path", ["auto", "plain", "events"])
+@pytest.mark.parametrize("update_every", [1, 4])
+@pytest.mark.parametrize(
+    ("network", "input_shape"),
+    [
+        ({"Mhid": [1, 1]}, [2, 3, 3]),
+        ({"Nhid": [1], "kernel_size": 1, "pool_size": 3, "Mhid": [1]}, [2, 3, 3]),
+        ({"Nhid": [1, 1], "kernel_size": [3, 1], "Mhid": [2], "output_layer": True}, [2, 1, 1]),
+    ],
+)
+def test_axes_of_length_one(network: dict, input_shape: list[int], update_every: int, path: str) -> None:
+    spec = parse_model_spec(
+        {
+            "name": "one",
+            "dataset": {"input_shape": input_shape, "chunk_size_train": 8},
+            "network": network,
+            "training": {"burnin_steps": 0, "update_every": update_every},
+        },
+        "one",
+    )
+    network = DecolleNetwork(spec, 1, torch.Generator().manual_seed(1))
+    subject = Learner(network, spec.training, torch.device("cpu"), path)
+    spikes_TBI = torch.ones((8, 3, spec.num_inputs), dtype=torch.uint8)
+    before = weights(subject)
+    losses = subject.learn_batch(spikes_TBI, torch.ones(3, 1))
+    assert losses.isfinite().all() and not all(map(torch.equal, before, weights(subject)))
+
+
+@pytest.mark.parametrize("path", ["plain", "events"])
+@pytest.mark.parametrize("surrogate", ["fast_sigmoid", "boxcar", "sigmoid"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_noticed_before_an_update(value: float, surrogate: str, path: str) -> None:
+    spec = parse_model_spec(
+        {
+            "name": "small",
+            "dataset": {"input_shape": [2, 4, 4], "chunk_size_train": 12},
+            "network": {"Mhid": [20, 10]},
+            "training": {"burnin_steps": 2, "update_every": 5, "surrogate": surrogate},
+        },
+        "small",
+    )
+    network = DecolleNetwork(spec, 3, torch.Generator().manual_seed(1))
+    subject = Learner(network, spec.training, torch.device("cpu"), path)
+    network.layers[1].weight[3, :] = value
+    before = weights(subject)
+    with pytest.raises(NonFiniteLoss) as caught:
+        subject.learn_batch(torch.ones((12, 9, 32), dtype=torch.uint8), torch.eye(3).repeat(3, 1))
+    assert caught.value.layer == 1 and 2 <= caught.value.step < 12
+    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(before, weights(subject), strict=True))
+
+
+def test_a_batch_that_broke_off_leaves_nothing_behind() -> None:
+    """Weights and state of before, loaded into the same learner, go on as in a new one."""
+    spikes_TBI, target_BC = batch()
+    spikes_TBI[:, :, 16:] = 0  # inputs that are silent so far: rows of the weights to catch up with
+
+    def new() -> Learner:
+        spec = parse_model_spec(
+            {
+                "name": "small",
+                "dataset": {"input_shape": [2, 4, 4], "chunk_size_train": 12},
+                "network": {"Mhid": [20, 10]},
+                "training": {"burnin_steps": 0, "update_every": 1},
+            },
+            "small",
+        )
+        return Learner(DecolleNetwork(spec, 3, torch.Generator().manual_seed(1)), spec.training, torch.device("cpu"))
+
+    subject = new()
+    subject.learn_batch(spikes_TBI, target_BC)
+    saved = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
+    network_state = {name: tensor.clone() for name, tensor in subject.network.state_dict().items()}
+    broken = target_BC.clone()
+    teach = subject.teacher.teach
+
+    def break_off(parts, start, stop):  # type: ignore[no-untyped-def]
+        if start == 6:
+            raise NonFiniteLoss(0, start)
+        return teach(parts, start, stop)
+
+    subject.teacher.teach = break_off  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteLoss):
+        subject.learn_batch(spikes_TBI, broken)
+    subject.teacher.teach = teach  # type: ignore[method-assign]
+    other = new()
+    for each in (subject, other):
+        each.network.load_state_dict(network_state)
+        each.load_state_dict(saved)
+        each.learn_batch(spikes_TBI.flip(2), target_BC)
+    assert all(map(torch.equal, weights(subject), weights(other)))

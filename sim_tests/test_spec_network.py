@@ -38,6 +38,8 @@ def model(network: dict, training: dict | None = None, input_shape: tuple[int, .
         ({"Mhid": [5, 4]}, {"learning_rate": [1e-3, 1e-3, 1e-3]}, ["training.learning_rate", "3 values for 2 layers"]),
         ({"Mhid": [5, 4]}, {"loss": ["none", "none"]}, ["training.loss", "nothing would be learned"]),
         ({"Mhid": [5, 4]}, {"loss": "hinge"}, ["training.loss", "hinge"]),
+        ({"Mhid": [4], "pool_size": 2}, {}, ["pool_size 2", "no convolutional layer"]),
+        ({"Mhid": [2**20, 2**20]}, {}, ["layer 1 (dense)", "1048576 units", "lower Mhid"]),
         ({"Mhid": [5], "neuron": "cuba", "output_layer": True}, {}, ["output_layer", "cuba"]),
         ({"Mhid": [5], "random_tau": {"tau_min": 9.0, "tau_max": 5.0}}, {}, ["tau_min 9.0", "tau_max 5.0"]),
         ({"Mhid": [5]}, {"method": "bptt", "update_every": 5}, ["bptt", "update_every 5"]),

@@ -114,6 +114,11 @@ class CompiledAdamax(torch.optim.Adamax):
                     task.append(functools.partial(work, start, stop))
         list(run(_do_all, tasks))
 
+    def load_state_dict(self, state_dict: Any) -> None:
+        """As torch's; what was left to catch up belonged to the state before."""
+        self._behind.clear()
+        super().load_state_dict(state_dict)
+
     def catch_up(self) -> None:
         """Bring all states up to date: rows without a gradient are left alone until they have one again."""
         for parameter in list(self._behind):
@@ -216,5 +221,7 @@ def in_memory_order(tensor: torch.Tensor, like: torch.Tensor) -> np.ndarray:
 
     Both are dense: a parameter may be stored transposed, and what belongs to it is stored the same way.
     """
-    assert tensor.shape == like.shape and tensor.stride() == like.stride(), (tensor.stride(), like.stride())
+    # The stride of an axis of length 1 means nothing.
+    strides = zip(tensor.shape, tensor.stride(), like.stride(), strict=True)
+    assert tensor.shape == like.shape and all(a == b for size, a, b in strides if size > 1), (tensor, like)
     return torch.as_strided(tensor, (tensor.numel(),), (1,)).numpy()

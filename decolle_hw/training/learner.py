@@ -66,6 +66,9 @@ class Learner:
         self.network = network.to(device)
         self.spec = spec
         self.device = device
+        if device.type == "cuda":
+            # Convolutions would use 10-bit mantissas unasked; `precision: bfloat16` asks.
+            torch.backends.cudnn.allow_tf32 = False
         self.teacher = Teacher(self.network, spec, device, path)
         self.shards = self.teacher.shards
         self.optimizer = build_optimizer(self.network, spec, device)
@@ -144,13 +147,15 @@ class Learner:
 
     def _learn_chunks(self, parts: list[Part]) -> torch.Tensor:
         losses = []
-        for start, stop, learns in chunks(parts[0].spikes.steps, self.spec.burnin_steps, self.spec.update_every):
-            if learns:
-                losses.append(self._update(self.teacher.teach(parts, start, stop)))
-            else:
-                self.teacher.through(parts, start, stop)
-        if isinstance(self.optimizer, CompiledAdamax):
-            self.optimizer.catch_up()
+        try:
+            for start, stop, learns in chunks(parts[0].spikes.steps, self.spec.burnin_steps, self.spec.update_every):
+                if learns:
+                    losses.append(self._update(self.teacher.teach(parts, start, stop)))
+                else:
+                    self.teacher.through(parts, start, stop)
+        finally:
+            if isinstance(self.optimizer, CompiledAdamax):
+                self.optimizer.catch_up()
         return torch.cat(losses)
 
     @torch.no_grad()

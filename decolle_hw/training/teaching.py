@@ -184,9 +184,11 @@ class Teacher:
                 layer, result, part.target_BC, rule, batch, of_batch, may_factor=self.may_factor
             )
             broken = None
-            # A potential that is not finite makes its delta so, and any such delta its sum, the bias' gradient.
-            if not (math.isfinite(gradient.bias.sum().item()) and math.isfinite(gradient.loss_T.sum().item())):
+            # A sum is finite if all its terms are. Potentials, too: spikes and surrogates hide what they were.
+            sums_of = (result.potential(layer), gradient.bias, gradient.loss_T)
+            if not all(math.isfinite(values.sum().item()) for values in sums_of):
                 finite_T = result.potential(layer).isfinite().flatten(1).all(1) & gradient.loss_T.isfinite()
-                broken = int(torch.argmin(finite_T.int()))
+                if not (finite_T.all() and gradient.bias.isfinite().all()):
+                    broken = int(torch.argmin(finite_T.int()))
             taught.append(Taught(gradient, passed, result.readout_TBC(layer).numel(), broken))
         return taught
