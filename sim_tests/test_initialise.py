@@ -170,6 +170,6 @@ def test_lsuv_that_cannot_settle_says_what_it_found() -> None:
 
 def test_lsuv_stops_where_weights_grow_without_bound() -> None:
     # One neuron and one recording have no variance, so that W grows tenfold in each round until float32 ends.
-    network = make_network(Nhid=[], pool_size=1, Mhid=[1], alpha=0.9, beta=0.8)
+    network = make_network(Nhid=[], kernel_size=7, pool_size=1, Mhid=[1], alpha=0.9, beta=0.8)
     with pytest.raises(UsageError, match=r"lsuv: after [34]\d rounds U of layer 0 has mean (nan|-?inf)"):
         lsuv(network, recordings()[:, :1], 0.0, 1.0, seeded(3))

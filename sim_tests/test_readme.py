@@ -1,4 +1,4 @@
-"""The Python of the README runs as it stands, behind the commands that the README shows before it."""
+"""The Python of the README runs as it stands, behind the commands shown before it; its YAML describes a network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+import torch
+
+from decolle_hw.nn.network import DecolleNetwork
+from decolle_hw.spec import load_model_spec
+from decolle_hw.training.learner import Learner
+from decolle_hw.training.optimizers import check_training
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,3 +27,16 @@ def test_python_block_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     shape, accuracy = re.fullmatch(r"(\(.*\)) ([\d.]+)\n", done.stdout).groups()
     assert shape == "(64, 60, 512)" and float(accuracy) > 0.5
+
+
+def test_yaml_block_learns(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    spec = load_model_spec(str(tmp_path / "mine.yaml"))
+    check_training(spec.training, spec.network.layers)
+    network = DecolleNetwork(spec, 10, torch.Generator().manual_seed(0))
+    spikes = (np.random.default_rng(0).random((60, 2, spec.num_inputs)) < 0.02).astype(np.uint8)
+    losses = Learner(network, spec.training, torch.device("cpu")).learn_batch(
+        torch.from_numpy(spikes), torch.eye(10)[:2]
+    )
+    assert losses.shape == (50, 3) and losses[:, 0].eq(0).all() and (losses[:, 1:] > 0).all()
