@@ -15,6 +15,7 @@ test: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+# NMNIST: a folder with recordings, FOLDER/{train,test}/<digit>/*.bin
 bench: $(STAMP)
 	$(BIN)/python benchmarks/train_throughput.py --data $(NMNIST)
 	$(BIN)/python benchmarks/reference_vs_lava.py --random
