@@ -8,12 +8,13 @@ STAMP := .venv/.installed
 demo: $(STAMP)
 	$(BIN)/decolle-hw demo
 
+# Tensors of tests are small: threads that wait for each other by spinning cost more than they give.
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 # NMNIST: a folder with recordings, FOLDER/{train,test}/<digit>/*.bin
 bench: $(STAMP)
