@@ -24,11 +24,10 @@ from decolle_hw.nn.spikes import Spikes
 
 Path = Literal["auto", "plain", "events"]
 
-# Densest input for which events are faster, from benchmarks/train_throughput.py --paths (equal at 15 % for dense layers
-# and whole sequences, at 6 % for 10 steps). A convolution adds k*k*C numbers per event where a dense layer adds N; the
-# dense product of either runs near the peak of the machine.
+# Densest input for which events are taken, from benchmarks/train_throughput.py --paths. For dense layers both paths are
+# equally fast at 15 % and whole sequences, at 6 % and 10 steps: this is between. A convolution adds k*k*C numbers per
+# event where a dense layer adds N; the dense product of either runs near the peak of the machine.
 BREAK_EVEN = {"dense": 0.12, "conv": 0.16}
-LONG_CHUNK = 32  # steps; in shorter ones the products at the borders count, and half as many events break even
 SHORTEST_CHUNK = 3  # events stand for more work per step than the two products at the borders of a chunk cost
 PIECE_BYTES = 1 << 27  # of potentials and inputs that a part of a batch may hold at once
 LONGEST_PIECE, SHORTEST_PIECE = 128, 4
@@ -152,8 +151,7 @@ class Engine:
         if spikes.steps < SHORTEST_CHUNK:
             # The products at the borders are all the work. Those of a dense layer may be shared between threads.
             return driven if kind == "dense" else None
-        limit = BREAK_EVEN[kind] if spikes.steps >= LONG_CHUNK or kind == "conv" else 0.5 * BREAK_EVEN[kind]
-        return driven if spikes.density() < limit else None
+        return driven if spikes.density() < BREAK_EVEN[kind] else None
 
     def _event_layer(self, index: int) -> EventLayer | None:
         assert self._driven is not None, "take_weights comes first"
