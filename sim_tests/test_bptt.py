@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from per_step_autograd import Spike
 from torch.nn import functional
 
 from decolle_hw.nn.bptt import LayerParameters, bptt_gradients, bptt_losses
@@ -53,19 +54,6 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     # Rows add up to 1, as cross_entropy wants them, and errors stand on both sides of the corner of smooth_l1.
     target = torch.tensor([[2.5, -1.0, -0.5], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5], [-1.5, 0.5, 2.0], [1.0, 0.0, 0.0]])
     return spikes, target.double()
-
-
-class Spike(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, U, surrogate):
-        ctx.save_for_backward(U)
-        ctx.surrogate = surrogate
-        return (U > 0).to(U.dtype)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (U,) = ctx.saved_tensors
-        return gradient * ctx.surrogate(U), None
 
 
 def by_steps(spec: ModelSpec, network: DecolleNetwork, masks: list | None = None, local: bool = False):

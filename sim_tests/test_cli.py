@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 import pytest
 
-from decolle_hw import cli
 from decolle_hw.compiler.artifact import load_artifact
+
+if TYPE_CHECKING:
+    from conftest import Outcome
 
 TINY = """
 name: tiny
@@ -26,29 +29,6 @@ training: {num_epochs: 2, learning_rate: 0.02, burnin_steps: 4, update_every: 4,
 def tiny(neuron: str) -> str:
     """The YAML of a network that trains in a second."""
     return TINY.replace("NEURON", neuron).replace("VTH", ", vth: 0.1" if neuron == "cuba" else "")
-
-
-class Outcome:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def decolle_hw(monkeypatch, capsys):
-    """Call the entry point in this process, as the console script does."""
-
-    def call(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["decolle-hw", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module", params=["decolle", "cuba"])

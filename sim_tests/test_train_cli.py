@@ -26,23 +26,6 @@ training: {num_epochs: 2, learning_rate: 0.02, burnin_steps: 4, update_every: 4,
 """
 
 
-@pytest.fixture
-def decolle_hw(monkeypatch, capsys):
-    """Call the entry point in this process; (exit code, standard output, standard error)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["decolle-hw", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A folder in which a tiny network was trained for two epochs."""
