@@ -7,9 +7,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from decolle_hw.section import NonNegativeFloat, PositiveInt, Section, Seed
+from decolle_hw.weightgrid import BITS_MAX, BITS_MIN
 
 LossName = Literal["smooth_l1", "mse", "cross_entropy", "none"]
 Rate = Annotated[float, Field(gt=0.0, le=1e3)]
+
+
+class QuantizeSpec(Section):
+    """Quantization-aware training: the forward sees what the chip will have, the rule moves floats behind it.
+
+    Weights go through the grid of the synapses (straight through: the gradient at the quantized weights is applied to
+    the float ones), and decays are those that 12-bit registers realise.
+    """
+
+    weight_bits: int = Field(ge=BITS_MIN, le=BITS_MAX, description="bits of a synaptic weight, its sign included")
 
 
 class TrainingSpec(Section):
@@ -60,6 +71,9 @@ class TrainingSpec(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the factors in dense matrix products and convolutions; sums stay float32"
     )
+    quantize: QuantizeSpec | None = Field(
+        None, description="learn with quantized weights and realisable decays; default: quantize when compiling"
+    )
     deterministic: bool = Field(False, description="refuse operations that torch cannot repeat exactly (CUDA)")
     early_stop: PositiveInt | None = Field(None, description="stop after so many epochs without a better test accuracy")
 
@@ -69,4 +83,13 @@ class TrainingSpec(Section):
             raise ValueError("method bptt has no error_rate and no random feedback; both belong to method decolle")
         if self.method == "bptt" and self.update_every != "sequence":
             raise ValueError(f"update_every {self.update_every}: method bptt updates once per sequence")
+        return self
+
+    @model_validator(mode="after")
+    def _quantized_weights_stay_on_their_grid(self) -> TrainingSpec:
+        if self.quantize is not None and self.precision != "float32":
+            raise ValueError(
+                f"precision {self.precision}: would round quantized weights once more, off their grid; leave out "
+                f"precision or quantize"
+            )
         return self

@@ -20,6 +20,7 @@ from torch.nn.grad import conv2d_weight
 from decolle_hw.nn import kernels, neurons
 from decolle_hw.nn.factors import Factors
 from decolle_hw.nn.neurons import Decay, NeuronState, Traces
+from decolle_hw.nn.quantized import QuantizableWeight
 from decolle_hw.nn.rule import LocalRule, PotentialSums
 from decolle_hw.nn.surrogate import SURROGATES
 from decolle_hw.spec import LayerShape
@@ -74,7 +75,7 @@ class LocalGradient(NamedTuple):
         return self.weight.multiplied_out() if isinstance(self.weight, Factors) else self.weight
 
 
-class DecolleLayer(nn.Module):
+class DecolleLayer(QuantizableWeight):
     """``S = pool(neuron(W * S_in + b))``, ``y = G S + g`` with G, g fixed; W a matrix or a convolution.
 
     Args:
@@ -89,6 +90,7 @@ class DecolleLayer(nn.Module):
         is_output: the output layer: y is U itself, and the error meets no surrogate.
         random_feedback: errors come back through a fixed matrix of their own, drawn like G.
         precision: dtype of the factors in products with W; default: that of W.
+        weight_bits: W is seen on the grid of synapses of so many bits, once it is quantized; see the base class.
         generator: source of all initial values.
 
     W starts uniform in +-1/sqrt(fan-in), b at zero. Autograd is never used. In float32 on a CPU the element-wise work
@@ -109,8 +111,9 @@ class DecolleLayer(nn.Module):
         is_output: bool = False,
         random_feedback: bool = False,
         precision: torch.dtype | None = None,
+        weight_bits: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(weight_bits)
         self.shape = shape
         self.dynamics = dynamics
         self.index = index

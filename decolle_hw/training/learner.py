@@ -89,6 +89,7 @@ class Learner:
         places = self._places(len(target_BC))
         inputs = spikes_TBI.shape[2]
         spikes = [Spikes(inputs, dense=spikes_TBI[:, place].contiguous().to(self.device)) for place in places]
+        self.network.quantize()
         return self._learn(self.teacher.parts(spikes, places, target_BC.to(self.device)))
 
     def learn_epoch(
@@ -124,6 +125,7 @@ class Learner:
         spikes = self.shards.map(lambda place: self._load(recordings, which[place], starts[place]), places)
         labels = torch.from_numpy(recordings.labels[which])
         target_BC = torch.eye(len(recordings.classes))[labels].to(self.device)
+        self.network.quantize()
         return self._learn(self.teacher.parts(spikes, places, target_BC))
 
     def _places(self, batch: int) -> list[slice]:
@@ -180,17 +182,21 @@ class Learner:
         return torch.stack(losses, 1)
 
     def _step(self, others: dict[torch.Tensor, list[torch.Tensor | Factors]]) -> None:
-        """One weight update by the gradients of the parameters, and those of other parts."""
-        if isinstance(self.optimizer, CompiledAdamax) and self.spec.clip_grad_norm is None:
-            self.optimizer.update(others, self.shards.map, self.shards.count)
-        else:
-            for parameter, gradients in others.items():
-                for gradient in gradients:
-                    assert parameter.grad is not None and isinstance(gradient, torch.Tensor)
-                    parameter.grad.add_(gradient)
-            if self.spec.clip_grad_norm is not None:
-                clip_gradients(self.network, self.spec.clip_grad_norm)
-            self.shards.map(lambda optimizer: optimizer.step(), [self.optimizer])
+        """One weight update by the gradients of the parameters, and those of other parts.
+
+        Of quantized weights the floats behind them are updated: straight through.
+        """
+        with self.network.learned_weights():
+            if isinstance(self.optimizer, CompiledAdamax) and self.spec.clip_grad_norm is None:
+                self.optimizer.update(others, self.shards.map, self.shards.count)
+            else:
+                for parameter, gradients in others.items():
+                    for gradient in gradients:
+                        assert parameter.grad is not None and isinstance(gradient, torch.Tensor)
+                        parameter.grad.add_(gradient)
+                if self.spec.clip_grad_norm is not None:
+                    clip_gradients(self.network, self.spec.clip_grad_norm)
+                self.shards.map(lambda optimizer: optimizer.step(), [self.optimizer])
         for parameter in self.network.parameters():
             parameter.grad = None
         self.teacher.engine.take_weights()
@@ -227,7 +233,8 @@ class Learner:
         return loss_TL
 
     def evaluate(self, recordings: BinnedRecordings, batch_size: int = 64) -> Evaluation:
-        """Accuracy and firing rates with the weights as they are."""
+        """Accuracy and firing rates with the weights as they are, quantized where `training.quantize` asks for it."""
+        self.network.quantize()
         self.teacher.engine.take_weights()
         count = len(recordings)
         groups = [np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]

@@ -91,7 +91,10 @@ class Run:
         return next(entry for entry in self.metrics["history"] if entry["epoch"] == self.metrics["best_epoch"])
 
     def network(self, weights: Weights = "best") -> DecolleNetwork:
-        """The trained network on the CPU; `UsageError` names the first tensor that does not fit."""
+        """The trained network on the CPU, its weights quantized as `training.quantize` says.
+
+        Raises `UsageError` that names the first tensor that does not fit.
+        """
         network = DecolleNetwork(self.spec, len(self.classes), torch.Generator())
         path = self.folder / WEIGHTS[weights]
         if not path.is_file():
@@ -101,6 +104,7 @@ class Run:
         if weights == "last":
             _require_same_spec(self.spec, read_origin(path).model_spec(path), self.folder / SPEC)
         network.load_state_dict(found)
+        network.quantize()
         return network
 
     def with_data(self, path: str) -> Run:

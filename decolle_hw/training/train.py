@@ -17,7 +17,7 @@ from decolle_hw import data
 from decolle_hw.data import BinnedRecordings
 from decolle_hw.errors import UsageError
 from decolle_hw.nn.initialise import initialise, lsuv
-from decolle_hw.nn.network import DecolleNetwork
+from decolle_hw.nn.network import DecolleNetwork, require_quantizable
 from decolle_hw.spec import ModelSpec, model_spec_to_yaml
 from decolle_hw.training.determinism import deterministic
 from decolle_hw.training.history import EpochRecord, best_epoch, is_complete, stops_early
@@ -61,6 +61,8 @@ def train(spec: ModelSpec, runs: Path, device: torch.device, watcher: Watcher) -
     `TrainingInterrupted` once a signal has ended the run and it was saved.
     """
     check_training(spec.training, spec.network.layers, device)
+    if spec.training.quantize is not None:
+        require_quantizable(spec)
     require_place_for_runs(runs / spec.name)
     with Recorder(runs, spec.name) as recorder, deterministic(spec.training.deterministic):
         return _Training(spec, device, recorder, watcher, None).run()
