@@ -10,8 +10,10 @@ STATE_BITS         24: u, v (and our r)                        lava.proc.lif.mod
 ALIGN_SHIFT        6: synaptic input and vth shift left        lava.proc.lif.models (act_shift, vth_shift)
 VTH_BITS           17                                          lava.proc.lif.models (vth precision)
 BIAS_MANT_*        13 bit signed                               lava.proc.lif.models (bias_mant precision)
-MIXED_WEIGHT_*     8 bit with sign mode: even, -256..254       lava.utils.weightutils (truncate_weights)
+weight_limits      2..8 bit by sign mode                       lava.utils.weightutils (clip_, truncate_weights)
 WEIGHT_EXP_*       4 bit signed                                nengo-loihi (Synapse.weight_exponent)
+DELAY_MAX          6 bit                                       lava.proc.dense.models (PyDelayDenseModelBitAcc)
+SUM_BITS           24: the sum of a convolution                lava.proc.conv.models (clamp_precision)
 =================  ==========================================  =====================================
 
 Each primitive is written once, as a scalar function that Numba turns into a NumPy ufunc: it works element by
@@ -40,7 +42,11 @@ VTH_MAX = (1 << VTH_BITS) - 1
 BIAS_MANT_MIN, BIAS_MANT_MAX = -(1 << 12), (1 << 12) - 1
 BIAS_EXP_MAX = 7
 MIXED_WEIGHT_MIN, MIXED_WEIGHT_MAX = -256, 254
+WEIGHT_BITS = 8  # of a synapse; mixed signs take one of them
 WEIGHT_EXP_MIN, WEIGHT_EXP_MAX = -8, 7
+DELAY_MAX = 63
+SUM_BITS = 24
+SUM_LIMIT = 1 << (SUM_BITS - 1)
 
 CURRENT_DECAY_OFFSET = 1  # lava.proc.lif.models: ds_offset; du = 4095 is full decay
 VOLTAGE_DECAY_OFFSET = 0  # lava.proc.lif.models: dm_offset
@@ -98,9 +104,32 @@ def shift_sum(accumulated: Any, weight_exp: Any) -> Any:
 
 
 @_vectorize(cache=True)
+def wrap24(value: Any) -> Any:
+    """``(x + 2**23) mod 2**24 - 2**23``: the sum of a convolution turns over within 24 bits, as often as need be.
+
+    Source: ``lava.proc.conv.utils.signed_clamp``.
+    """
+    return ((np.int64(value) + SUM_LIMIT) & (2 * SUM_LIMIT - 1)) - SUM_LIMIT
+
+
+@_vectorize(cache=True)
 def align(value: Any) -> Any:
     """Shift left by 6 within 32 bits, as synaptic input and vth are. Source: ``lava.proc.lif.models``."""
     return np.int64(np.int32(np.int64(value) << ALIGN_SHIFT))
+
+
+def weight_limits(bits: int, sign_mode: str) -> tuple[int, int, int]:
+    """(lowest, highest, step) of the weights that a synapse of so many bits stores.
+
+    A stored weight always fills the synapse: fewer bits are cut off at the lower end. Mixed signs take one bit:
+    -256..254 in steps of 2 at 8 bits, else 0..255 or -255..0 in steps of 1.
+    Source: ``lava.utils.weightutils.{clip,truncate}_weights``.
+    """
+    step = 1 << (WEIGHT_BITS - bits + (sign_mode == "mixed"))
+    full = 1 << WEIGHT_BITS
+    low = {"mixed": -full, "excitatory": 0, "inhibitory": step - full}[sign_mode]
+    high = {"mixed": full - step, "excitatory": full - step, "inhibitory": 0}[sign_mode]
+    return low, high, step
 
 
 def nearest_decay(factor: float, offset: int) -> int:

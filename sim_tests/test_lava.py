@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from decolle_hw.compiler.program import DenseLayer, NeuronKind, Program, first_step
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, NeuronKind, pooling_stage
+from decolle_hw.compiler.program import Program
+from decolle_hw.fixedpoint import DECAY_UNITY, VTH_MAX
 from decolle_hw.sim.compare import Comparison, compare
-from decolle_hw.sim.random_program import random_program, random_spikes
+from decolle_hw.sim.random_layers import draw_readout
+from decolle_hw.sim.random_program import random_conv_program, random_networks, random_program, random_spikes
 from decolle_hw.sim.reference import run_reference
 
 try:
@@ -22,7 +30,17 @@ except ImportError as error:
     pytest.skip(f"lava cannot be imported: {error}", allow_module_level=True)
 
 NEURONS: tuple[NeuronKind, ...] = ("cuba", "decolle")
-VALUES_PER_NEURON = 1_000_000  # compared in `test_random_networks`, at least
+VALUES = 10_000_000  # compared in `test_large_networks`, at least
+
+
+@pytest.fixture(scope="module")
+def compared(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
+    """Values compared with Lava by the tests of this module; printed at their end."""
+    counts: Counter[str] = Counter()
+    yield counts
+    text = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{sum(counts.values()):,} values compared with Lava, all equal ({text})", end=" ")
 
 
 def against_lava(program: Program, spikes_RTI: np.ndarray) -> Comparison:
@@ -31,18 +49,104 @@ def against_lava(program: Program, spikes_RTI: np.ndarray) -> Comparison:
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
-def test_random_networks(neuron: NeuronKind, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every spike, u, v and r at every step of several recordings, the ends of all registers included."""
-    compared, networks = 0, 0
-    while compared < VALUES_PER_NEURON:
-        rng = np.random.default_rng([networks, 3])
-        program = random_program(rng, neuron, sizes=(70, 90, 60, 50), steps=25)
-        result = against_lava(program, random_spikes(rng, program))
-        assert result.equal, f"network {networks}: {result.first}"
-        compared += result.compared
-        networks += 1
-    with capsys.disabled():
-        print(f"\n{neuron}: {compared} values of {networks} random networks equal in Lava", end=" ")
+def test_large_networks(neuron: NeuronKind, compared: Counter[str]) -> None:
+    """Every spike, u, v and r at every step of many recordings, the ends of all registers included."""
+    counts: Counter[str] = Counter()
+    for index in itertools.count():
+        rng = np.random.default_rng([index, 3])
+        program = random_program(rng, neuron, sizes=(70, 900, 200, 100), steps=25)
+        result = against_lava(program, random_spikes(rng, program, 24))
+        assert result.equal, f"network {index}: {result.first}"
+        counts.update({name: count for name, (count, _) in result.per_quantity.items()})
+        if sum(counts.values()) >= VALUES // len(NEURONS):
+            break
+    compared.update(counts)
+
+
+@settings(max_examples=14, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), place=st.integers(0, 5))
+def test_random_networks(seed: int, place: int, compared: Counter[str]) -> None:
+    """Dense, with delays, convolutional and pooled; both neurons; everything drawn, extremes included."""
+    program = next(itertools.islice(random_networks(seed), place, None))
+    result = against_lava(program, random_spikes(np.random.default_rng(seed), program))
+    assert result.equal, result.first
+    compared.update({name: count for name, (count, _) in result.per_quantity.items()})
+
+
+REGISTERS = st.sampled_from([0, 1, 2, 409, 2047, 4094, DECAY_UNITY - 1])
+THRESHOLDS = st.sampled_from([-VTH_MAX, -1, 0, 1, 5000, VTH_MAX - 1, VTH_MAX])
+
+
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), neuron=st.sampled_from(NEURONS), kind=st.sampled_from(["dense", "conv"]))
+def test_chosen_registers(data: st.DataObject, neuron: NeuronKind, kind: str, compared: Counter[str]) -> None:
+    """Decays, thresholds and exponents from the ends of what there is, which random numbers seldom meet together."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    weight_exp = data.draw(st.sampled_from([-8, -1, 0, 1, 7]))
+    weights = data.draw(st.sampled_from(["ends", "largest", "mixed"]))
+    if kind == "dense":
+        program = random_program(rng, neuron, sizes=(40, 20, 10), weight_kind=weights, weight_exp=weight_exp)
+    else:
+        program = random_conv_program(rng, neuron, weight_kind=weights, weight_exp=weight_exp, convolutions=1)
+    layers = []
+    for layer in program.layers:
+        if not layer.is_pooling:
+            threshold = data.draw(THRESHOLDS)
+            layer = replace(
+                layer, du=data.draw(REGISTERS), dv=data.draw(REGISTERS),
+                vth=np.full(layer.num_neurons, abs(threshold) if neuron == "cuba" else threshold, np.int32),
+                **({"dr": data.draw(REGISTERS)} if neuron == "decolle" else {}),
+            )  # fmt: skip
+        layers.append(layer)
+    program = replace(program, layers=tuple(layers))
+    result = against_lava(program, random_spikes(rng, program))
+    assert result.equal, result.first
+    compared.update({name: count for name, (count, _) in result.per_quantity.items()})
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_a_convolution_whose_sum_wraps(neuron: NeuronKind) -> None:
+    """288 inputs at full weight and exponent: beyond 24 bits Lava's Conv turns over, and its Dense does not."""
+    rng = np.random.default_rng(3)
+    program = random_conv_program(
+        rng, neuron, input_shape=(32, 4, 4), convolutions=1, units=3, weight_kind="largest", weight_exp=7
+    )  # fmt: skip
+    convolution = program.layers[0]
+    assert isinstance(convolution, ConvLayer)
+    weight = np.full((2, 32, 3, 3), -256, np.int32)
+    fields = {name: getattr(convolution, name)[:1].repeat(32) for name in ("vth", "bias_mant")}
+    wide = replace(
+        convolution, weight=weight, stride=1, padding=1, dilation=1, groups=1, **fields, **draw_readout(rng, 32, 3)
+    )  # fmt: skip
+    program = replace(program, layers=(wide,))
+    spikes_RTI = random_spikes(rng, program)
+    assert np.abs(spikes_RTI.sum(2, dtype=np.int64)).max() * 256 << 7 > 1 << 23
+    result = against_lava(program, spikes_RTI)
+    assert result.equal, result.first
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_two_pooling_stages_in_a_row_of_layers(neuron: NeuronKind) -> None:
+    """Each adds a step on chip; recordings follow each other without a gap, and none sees the one before."""
+    rng = np.random.default_rng(4)
+    layers: list[ConvLayer | DenseLayer] = []
+    shape = (2, 12, 12)
+    for _ in range(2):
+        found = random_conv_program(rng, neuron, input_shape=shape, convolutions=1, weight_kind="mixed").layers[0]
+        assert isinstance(found, ConvLayer)
+        layers.append(replace(found, **draw_readout(rng, found.num_neurons, 0)))
+        size = 2 if min(found.map_shape[1:]) > 1 else 1
+        shape = (found.map_shape[0], found.map_shape[1] // size, found.map_shape[2] // size)
+        layers.append(pooling_stage(found.map_shape, size, **draw_readout(rng, int(np.prod(shape)), 3)))
+    program = replace(random_conv_program(rng, neuron, input_shape=(2, 12, 12)), layers=tuple(layers))
+    assert program.delays == (0, 1, 1, 2)
+    spikes_RTI = random_spikes(rng, program, 4)
+    spikes_RTI[0] = 1  # leaves as much behind as possible
+    together = runner.run_lava(program, spikes_RTI, record=True)
+    result = compare(program, run_reference(program, spikes_RTI, record=True), together)
+    assert result.equal, result.first
+    alone = runner.run_lava(program, spikes_RTI[1:2], record=True)
+    assert compare(program, together.take(1, 2), alone).equal
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
@@ -83,9 +187,12 @@ def test_biased_networks_are_reset_at_the_right_step() -> None:
 def test_a_reset_at_the_wrong_step_is_found(wrong_by: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(11)
     program = biased(rng)
-    monkeypatch.setattr(runner, "first_step", lambda layer, index: first_step(layer, index) + wrong_by)
-    result = against_lava(program, random_spikes(rng, program))
-    assert not result.equal
+    spikes_RTI = random_spikes(rng, program)
+    reference = run_reference(program, spikes_RTI, record=True)
+    right = program.reset_steps
+    monkeypatch.setattr(Program, "reset_steps", property(lambda self: tuple(step + wrong_by for step in right)))
+    monkeypatch.setattr(Program, "first_step", lambda self, index: index + 1)
+    assert not compare(program, reference, runner.run_lava(program, spikes_RTI, record=True)).equal
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
@@ -117,6 +224,16 @@ def test_recordings_in_one_run_equal_each_alone(neuron: NeuronKind) -> None:
         alone = runner.run_lava(program, spikes_RTI[k : k + 1])
         result = compare(program, together.take(k, k + 1), alone)
         assert result.equal and result.per_quantity.keys() == {"spikes"}, result.first
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_delayed_spikes_do_not_reach_the_next_recording(neuron: NeuronKind) -> None:
+    rng = np.random.default_rng(15)
+    program = random_program(rng, neuron, sizes=(20, 15, 10), steps=9, max_delay=7)
+    spikes_RTI = random_spikes(rng, program, 3)
+    spikes_RTI[0], spikes_RTI[1] = 1, 0
+    result = against_lava(program, spikes_RTI)
+    assert result.equal, result.first
 
 
 def test_a_run_in_several_segments_equals_one(monkeypatch: pytest.MonkeyPatch) -> None:

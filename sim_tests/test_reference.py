@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decolle_hw.compiler.program import DenseLayer, NeuronKind, Program, first_step
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer, NeuronKind, pooling_stage
+from decolle_hw.compiler.program import Program
 from decolle_hw.errors import CompileError
-from decolle_hw.sim.random_program import random_program, random_spikes
-from decolle_hw.sim.reference import run_reference
+from decolle_hw.sim.random_layers import draw_neurons, draw_readout
+from decolle_hw.sim.random_program import random_conv_program, random_program, random_spikes
+from decolle_hw.sim.reference import run_layer, run_reference
 from decolle_hw.sim.trace import Trace, decide, readouts
 
 NEURONS: tuple[NeuronKind, ...] = ("cuba", "decolle")
@@ -36,20 +38,57 @@ def clipped(value: int, seen: Seen, name: str) -> int:
     return result
 
 
-def slow_layer(layer: DenseLayer, spikes_TI: np.ndarray, first: int, seen: Seen) -> dict[str, np.ndarray]:
-    """One recording through one layer, from the docstring of `DenseLayer`. `seen` counts what went out of range."""
+def dense_sum(layer: DenseLayer, spikes_TI: list[list[int]], t: int, i: int) -> int:
+    """What neuron i receives at step t, from the docstring of `DenseLayer`."""
+    delays = layer.delay[i].tolist() if layer.delay.size else [0] * layer.num_inputs
+    result = 0
+    for d in set(delays):
+        if t - 1 - d >= 0:
+            arriving = spikes_TI[t - 1 - d]
+            part = sum(int(layer.weight[i, j]) for j, delay in enumerate(delays) if delay == d and arriving[j])
+            result += in_32_bits(part * 2**layer.weight_exp if layer.weight_exp > 0 else part // 2**-layer.weight_exp)
+    return in_32_bits(result)
+
+
+def conv_sum(layer: ConvLayer, spikes_TI: list[list[int]], t: int, i: int) -> int:
+    """The same from the docstring of `ConvLayer`: torch's convolution, written out."""
+    came = t if layer.is_pooling else t - 1
+    if came < 0:
+        return 0
+    c_in, height, width = layer.input_shape
+    channels, map_height, map_width = layer.map_shape
+    channel, y, x = i // (map_height * map_width), i // map_width % map_height, i % map_width
+    per_group = c_in // layer.groups
+    base = channel // (channels // layer.groups) * per_group
+    total = 0
+    for c in range(per_group):
+        for ky in range(layer.kernel_size):
+            for kx in range(layer.kernel_size):
+                iy = y * layer.stride - layer.padding + ky * layer.dilation
+                ix = x * layer.stride - layer.padding + kx * layer.dilation
+                if 0 <= iy < height and 0 <= ix < width:
+                    spike = spikes_TI[came][((base + c) * height + iy) * width + ix]
+                    total += int(layer.weight[channel, c, ky, kx]) * spike
+    shifted = total * 2**layer.weight_exp if layer.weight_exp > 0 else total // 2**-layer.weight_exp
+    return (shifted + LIMIT) % (2 * LIMIT) - LIMIT
+
+
+def slow_layer(layer: Layer, spikes_TI: np.ndarray, first: int, seen: Seen) -> dict[str, np.ndarray]:
+    """One recording through one layer, from the docstrings of its class. `seen` counts what went out of range."""
     steps, n = len(spikes_TI), layer.num_neurons
-    weight, vth, bias = layer.weight.tolist(), layer.vth.tolist(), layer.bias_mant.tolist()
+    rows_in = spikes_TI.tolist()
+    vth, bias = layer.vth.tolist(), layer.bias_mant.tolist()
     u, v, r, spike = [0] * n, [0] * n, [0] * n, [0] * n
     rows: dict[str, list[list[int]]] = {name: [[0] * n] * first for name in ("u", "v", "r", "spikes")}
     for t in range(first, steps):
-        active = np.flatnonzero(spikes_TI[t - 1]).tolist() if t else []
         for i in range(n):
-            total = sum(weight[i][j] for j in active)
-            e = layer.weight_exp
-            shifted = in_32_bits(total * 2**e if e > 0 else total // 2**-e)
-            synaptic = in_32_bits(shifted * 64)
-            seen["synaptic input overflows"] += synaptic != shifted * 64
+            if isinstance(layer, ConvLayer):
+                arrived = conv_sum(layer, rows_in, t, i)
+            else:
+                assert isinstance(layer, DenseLayer)
+                arrived = dense_sum(layer, rows_in, t, i)
+            synaptic = in_32_bits(arrived * 64)
+            seen["synaptic input overflows"] += synaptic != arrived * 64
             u[i] = in_32_bits(decayed(u[i], layer.du + 1) + synaptic)
             seen["u wraps"] += not -LIMIT < u[i] <= LIMIT
             u[i] += -2 * LIMIT if u[i] > LIMIT else 2 * LIMIT if u[i] <= -LIMIT else 0
@@ -70,7 +109,7 @@ def slow_layer(layer: DenseLayer, spikes_TI: np.ndarray, first: int, seen: Seen)
 def assert_equals_slow(program: Program, spikes_RTI: np.ndarray, trace: Trace, seen: Seen) -> None:
     for recording, spikes_TI in enumerate(spikes_RTI):
         for index, layer in enumerate(program.layers):
-            slow = slow_layer(layer, spikes_TI, first_step(layer, index), seen)
+            slow = slow_layer(layer, spikes_TI, program.first_step(index), seen)
             fast = trace.layers[index]
             np.testing.assert_array_equal(fast.spikes[recording], slow["spikes"])
             for name, values in fast.registers.items():
@@ -81,10 +120,18 @@ def assert_equals_slow(program: Program, spikes_RTI: np.ndarray, trace: Trace, s
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_random_networks_equal_plain_integers(neuron: NeuronKind) -> None:
     seen: Seen = Counter()
-    for seed in range(40):
+    for seed in range(25):
         rng = np.random.default_rng([seed, 1])
         program = random_program(rng, neuron, sizes=(int(rng.integers(1, 20)), 9, 7, 5), steps=14)
         spikes_RTI = random_spikes(rng, program)
+        assert_equals_slow(program, spikes_RTI, run_reference(program, spikes_RTI, record=True), seen)
+    for seed in range(12):
+        rng = np.random.default_rng([seed, 2])
+        if seed % 2:
+            program = random_conv_program(rng, neuron, steps=9, units=4)
+        else:
+            program = random_program(rng, neuron, sizes=(8, 6, 5), steps=14, max_delay=int(rng.integers(1, 7)))
+        spikes_RTI = random_spikes(rng, program, 4)
         assert_equals_slow(program, spikes_RTI, run_reference(program, spikes_RTI, record=True), seen)
     # 1100 inputs always on, at full weight and exponent: 1100 * 254 << 13 exceeds 31 bits.
     for kind in ("largest", "ends"):
@@ -101,7 +148,7 @@ def test_random_networks_equal_plain_integers(neuron: NeuronKind) -> None:
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_most_random_layers_are_alive(neuron: NeuronKind) -> None:
     rates = []
-    for seed in range(100):
+    for seed in range(60):
         rng = np.random.default_rng(seed)
         program = random_program(rng, neuron)
         rates.append(run_reference(program, random_spikes(rng, program)).firing_rates())
@@ -188,13 +235,53 @@ def test_wrong_input_is_refused() -> None:
         run_reference(program, np.zeros((1, 3, 60), np.uint8))
 
 
+def test_pooling_is_an_or_without_memory_or_delay() -> None:
+    """Against numpy's own maximum over windows; borders that fill no window are left out, as torch does."""
+    rng = np.random.default_rng(5)
+    shape, size = (3, 7, 8), 3
+    stage = pooling_stage(shape, size, np.zeros((0, 3 * 2 * 2), np.int32), np.zeros(0, np.int32))
+    spikes_RTI = (rng.random((4, 12, 3 * 7 * 8)) < np.array([0, 0.03, 0.3, 1])[:, None, None]).astype(np.uint8)
+    windows = spikes_RTI.reshape(4, 12, 3, 7, 8)[..., :6, :6].reshape(4, 12, 3, 2, 3, 2, 3)
+    expected = windows.max((4, 6)).reshape(4, 12, -1)
+    np.testing.assert_array_equal(run_layer(stage, spikes_RTI, first=0, record=False).spikes, expected)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_pooling_delays_on_chip_and_not_in_a_trace(neuron: NeuronKind) -> None:
+    """A stage that pools nothing changes nothing but the time that the chip takes."""
+    rng = np.random.default_rng(6)
+    layers = random_conv_program(rng, neuron, convolutions=1, input_shape=(2, 6, 6)).layers
+    convolution = layers[0]
+    assert isinstance(convolution, ConvLayer)
+    convolution = replace(convolution, **draw_readout(rng, convolution.num_neurons, 0))
+    stage = pooling_stage(convolution.map_shape, 1, **draw_readout(rng, convolution.num_neurons, 0))
+    dense = random_program(rng, neuron, sizes=(stage.num_neurons, 4)).layers[0]
+    without = Program("p", (convolution, dense), ("a", "b", "c"), (2, 6, 6), 20, 0, "loihi2", "", "")
+    program = replace(without, layers=(convolution, stage, dense))
+    assert (program.delays, program.slot_steps()) == ((0, 1, 1), 21)
+    assert program.reset_steps == ((0, 1, 1) if neuron == "decolle" else (1, 2, 3))
+    spikes_RTI = random_spikes(rng, program)
+    one, other = run_reference(program, spikes_RTI, record=True), run_reference(without, spikes_RTI, record=True)
+    assert one.layers[0].spikes.any()
+    np.testing.assert_array_equal(one.layers[0].spikes, one.layers[1].spikes)
+    for name, values in one.layers[2].registers.items():
+        np.testing.assert_array_equal(values, other.layers[1].registers[name])
+
+
 WRONG: list[tuple[NeuronKind, dict[str, Any], str]] = [
-    ("cuba", {"weight": np.zeros((0, 5), np.int32)}, "weight: expected two dimensions"),
-    ("cuba", {"weight": np.full((4, 5), 256, np.int32)}, "weight: expected -256..254"),
-    ("cuba", {"weight": np.full((4, 5), 3, np.int32)}, "weight: expected even"),
+    ("cuba", {"weight": np.zeros((0, 5), np.int32)}, "weight: expected no dimension of 0"),
+    ("cuba", {"weight": np.full((4, 5), 256, np.int32)}, "weight: expected multiples of 2 in -256..254 (mixed, 8 bit)"),
+    ("cuba", {"weight": np.full((4, 5), 3, np.int32)}, "weight: expected multiples of 2"),
     ("cuba", {"weight_exp": 8}, "weight_exp: expected -8..7"),
     ("cuba", {"du": 4096}, "du: expected 0..4095"),
-    ("cuba", {"dv": -1}, "dv: expected 0..4096"),
+    ("cuba", {"dv": 4096}, "dv: expected 0..4095"),
+    ("decolle", {"dv": -1}, "dv: expected 0..4096"),
+    ("cuba", {"weight_bits": 9}, "weight_bits: expected 2..8"),
+    ("cuba", {"weight_bits": 3, "weight": np.full((4, 5), 32, np.int32)}, "weight: expected multiples of 64"),
+    ("cuba", {"sign_mode": "positive"}, "sign_mode: expected mixed"),
+    ("cuba", {"sign_mode": "excitatory", "weight": np.full((4, 5), -2, np.int32)}, "in 0..255"),
+    ("cuba", {"delay": np.zeros((4, 4), np.int32)}, "delay: expected none, or as weight (4, 5)"),
+    ("cuba", {"delay": np.full((4, 5), 64, np.int32)}, "delay: expected 0..63"),
     ("decolle", {"dr": 4097}, "dr: expected 0..4096"),
     ("decolle", {"rho": 2**23}, "rho: expected"),
     ("decolle", {"vth": np.full(4, 2**17, np.int32)}, "vth: expected 4 values of 17 bit"),
@@ -213,3 +300,62 @@ def test_registers_that_do_not_exist_are_refused(neuron: NeuronKind, changes: di
     layer = random_program(np.random.default_rng(9), neuron, sizes=(5, 4)).layers[0]
     with pytest.raises(CompileError, match=re.escape(message)):
         replace(layer, **changes)
+
+
+WRONG_CONVOLUTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"weight": np.zeros((3, 2, 3, 2), np.int32)}, "weight: expected four dimensions"),
+    ({"weight": np.full((3, 2, 3, 3), 6, np.int32), "weight_exp": -2}, "weight_exp: expected a shift that cuts off no"),
+    ({"input_shape": (2, 0, 5)}, "input_shape: expected three positive numbers"),
+    ({"stride": 0}, "stride: expected 1..127"),
+    ({"padding": 128}, "padding: expected 0..127"),
+    ({"groups": 2}, "groups: expected a divisor"),
+    ({"input_shape": (3, 5, 5)}, "weight: expected 3 input channels per group"),
+    ({"dilation": 9}, "weight: expected a kernel that fits the padded map"),
+    ({"padding": 0}, "vth: expected 27 values"),
+    ({"pooling": True}, "pooling: expected the registers of `pooling_stage`"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG_CONVOLUTIONS)
+def test_convolutions_that_do_not_exist_are_refused(changes: dict[str, Any], message: str) -> None:
+    neurons = draw_neurons(np.random.default_rng(0), "decolle", 3 * 5 * 5, 2, False)
+    weight = np.full((3, 2, 3, 3), 4, np.int32)
+    layer = ConvLayer(weight=weight, weight_exp=-2, input_shape=(2, 5, 5), padding=1, **neurons)
+    with pytest.raises(CompileError, match=re.escape(message)):
+        replace(layer, **changes)
+
+
+def test_sums_beyond_31_bits_are_refused() -> None:
+    neurons = draw_neurons(np.random.default_rng(0), "decolle", 1, 2, False)
+    with pytest.raises(CompileError, match="sums of at most 31 bits"):
+        ConvLayer(weight=np.full((1, 8, 97, 97), 254, np.int32), weight_exp=7, input_shape=(8, 97, 97), **neurons)
+
+
+LAYERS = random_program(np.random.default_rng(1), "decolle", sizes=(5, 4, 3)).layers
+WRONG_PROGRAMS: list[tuple[dict[str, Any], str]] = [
+    ({"layers": ()}, "needs at least one layer"),
+    ({"layers": LAYERS[1:]}, "layer 0: weight has 4 inputs, 5 arrive"),
+    ({"classes": ("a",)}, "layer 0: readout has 3 rows, there are 1 classes"),
+    ({"steps": 0}, "0 steps are too short"),
+    ({"burnin_steps": 25}, "burnin_steps 25 must be below"),
+    (
+        {
+            "layers": (
+                LAYERS[0],
+                replace(LAYERS[1], readout_weight=np.zeros((0, 3), np.int32), readout_bias=np.zeros(0)),
+            )
+        },
+        "layer 1: the last layer has no readout",
+    ),
+    (
+        {"layers": (LAYERS[0], *random_program(np.random.default_rng(1), "cuba", sizes=(4, 3)).layers)},
+        "one kind of neuron, found ['cuba', 'decolle']",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG_PROGRAMS)
+def test_programs_that_do_not_exist_are_refused(changes: dict[str, Any], message: str) -> None:
+    program = random_program(np.random.default_rng(1), "decolle", sizes=(5, 4, 3))
+    with pytest.raises(CompileError, match=re.escape(message)):
+        replace(program, **changes)

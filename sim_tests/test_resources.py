@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decolle_hw.compiler.program import DenseLayer, Program
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
+from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.resources import UNUSED_LIMITS, resource_table
 from decolle_hw.compiler.rules import RULES, check, violations
 from decolle_hw.errors import CompileError
@@ -37,7 +38,7 @@ def layer(num_neurons: int, num_inputs: int, **changes: Any) -> DenseLayer:
     return replace(plain, **changes)
 
 
-def program(*layers: DenseLayer) -> Program:
+def program(*layers: Layer) -> Program:
     inputs = layers[0].num_inputs
     return Program("test", layers, ("a", "b"), (1, 1, inputs), 10, 0, "loihi2", "", "")
 
@@ -68,6 +69,43 @@ def test_dense_layer_by_hand() -> None:
         0,
     )  # the last layer's go to the host
     assert only.limited_by == "neurons"  # 16/8192 is the largest share of a core
+
+
+def test_narrow_weights_and_delays_by_hand() -> None:
+    # 16 neurons: 10 + 16 * (4 + 3) + 4 = 126 -> 2 words; 4-bit weights, delays of up to 5 steps in 3 bits.
+    narrow = layer(16, 3, weight=np.full((16, 3), 32, np.int32), weight_bits=4, delay=np.full((16, 3), 5, np.int32))
+    assert resource_table(program(narrow), LOIHI2).layers[0].memory_bits == 2 * 3 * 64
+
+
+def convolution() -> ConvLayer:
+    """3 channels of 4x6 from 2 of 4x6, a kernel of 3x3 with 9 of 54 weights zero."""
+    weight = np.full((3, 2, 3, 3), 2, np.int32)
+    weight[0, 0] = 0
+    fields = {name: getattr(layer(72, 1), name) for name in ("vth", "bias_mant", "readout_weight", "readout_bias")}
+    return ConvLayer(
+        neuron="cuba", weight=weight, weight_exp=0, du=400, dv=200, bias_exp=0, dr=0, rho=0, input_shape=(2, 4, 6),
+        padding=1, **fields,
+    )  # fmt: skip
+
+
+def test_convolution_by_hand() -> None:
+    # Kernel: 54 * 8 = 432 bits -> 7 words, on each core; 48 inputs of one word.
+    only = resource_table(program(convolution()), LOIHI2).layers[0]
+    assert (only.memory_format, only.memory_bits, only.stored_synapses) == ("shared", 7 * 64 + 48 * 64, 54)
+    assert (only.neurons, only.inputs, only.synapses, only.synapses_nonzero) == (72, 48, 72 * 18, 24 * 45)
+    # 20 neurons on a core: 4 cores, a kernel on each, and a quarter of the inputs.
+    split = resource_table(program(convolution()), with_limits(LOIHI2, neurons_per_core=20)).layers[0]
+    assert (split.cores, split.limited_by, split.memory_bits) == (4, "neurons", 4 * 7 * 64 + 48 * 64)
+    assert split.usage["in-axons"].used == 12
+    # 10 words on a core: 3 are left beside the kernel for 48 entries.
+    small = resource_table(program(convolution()), with_limits(LOIHI2, synaptic_memory_bits=640)).layers[0]
+    assert (small.cores, small.limited_by) == (16, "synaptic memory")
+    # Not shared: 72 * 18 synapses of 8 + 7 bits, the index one of 72 neurons, and a word per input.
+    unshared = resource_table(program(convolution()), with_limits(LOIHI2, shared_weights=False)).layers[0]
+    assert (unshared.memory_format, unshared.memory_bits) == ("sparse", 72 * 18 * 15 + 48 * 64)
+    # A kernel that no core holds.
+    tiny = with_limits(LOIHI2, synaptic_memory_bits=448)
+    assert any("synaptic memory" in str(found) for found in violations(program(convolution()), tiny))
 
 
 def test_sparse_layer_by_hand() -> None:
@@ -195,12 +233,12 @@ BROKEN: list[tuple[str, Target, dict[str, Any], str]] = [
     (
         "weight",
         with_limits(LOIHI2, weight_bits=4),
-        {"weight": np.full((6, 3), -16, np.int32)},
+        {"weight": np.full((6, 3), -16, np.int32), "weight_bits": 5},
         "layer 0: weight bits 5, allowed: at most 4 (",
     ),
     ("exponent", LOIHI1, {"weight_exp": -8}, "layer 0: weight_exp -8, allowed: -7..7 ("),
     ("du", with_limits(LOIHI2, decay_bits=8), {"dv": 0}, "layer 0: du 400, allowed: 0..255 ("),
-    ("dv", LOIHI2, {"dv": 4096}, "layer 0: dv 4096, allowed: 0..4095 ("),
+    ("dv", LOIHI2, {**MICROCODE, "dv": 4096}, "layer 0: dv 4096, allowed: 0..4095 ("),
     ("dr", LOIHI2, {**MICROCODE, "dr": 4096}, "layer 0: dr 4096, allowed: 0..4095 ("),
     ("vth", with_limits(LOIHI2, vth_bits=8), {}, "layer 0: vth 1000, allowed: 0..255 ("),
     ("vth size", with_limits(LOIHI2, vth_bits=8), MICROCODE, "layer 0: vth 300, allowed: 0..255 ("),
@@ -221,6 +259,12 @@ BROKEN: list[tuple[str, Target, dict[str, Any], str]] = [
         with_limits(LOIHI2, bias_exp_bits=2),
         {"bias_exp": 4},
         "layer 0: bias_exp 4, allowed: 0..3 (",
+    ),
+    (
+        "delay",
+        with_limits(LOIHI2, max_delay=3),
+        {"delay": np.full((6, 3), 4, np.int32)},
+        "layer 0: delay 4, allowed: at most 3 steps (",
     ),
     # One neuron on a core: 3 axons of one word each.
     (
@@ -278,9 +322,11 @@ def test_out_axons_of_one_neuron() -> None:
 
 
 def test_all_violations_are_reported_in_one_line() -> None:
-    broken = program(layer(6, 3, weight_exp=-8), layer(4, 6, **{**MICROCODE, "vth": np.full(4, 9, np.int32)}))
+    first = layer(6, 3, **MICROCODE, weight_exp=-8)
+    broken = program(first, layer(4, 6, **{**MICROCODE, "vth": np.full(4, 9, np.int32)}))
     target = with_limits(LOIHI1, in_axons=2)
     assert [(v.layer, v.what) for v in violations(broken, target)] == [
+        (0, "neuron"),
         (1, "neuron"),
         (0, "weight_exp"),
         (0, "in-axons"),
@@ -289,6 +335,6 @@ def test_all_violations_are_reported_in_one_line() -> None:
     with pytest.raises(CompileError) as raised:
         check(broken, target)
     text = str(raised.value)
-    assert text.startswith("test does not fit loihi1: layer 1: neuron decolle")
-    assert text.count("; ") == 3 and "\n" not in text
-    assert len(RULES) == 6
+    assert text.startswith("test does not fit loihi1: layer 0: neuron decolle")
+    assert text.count("; ") == 4 and "\n" not in text
+    assert len(RULES) == 7

@@ -1,9 +1,10 @@
 """The artifact NAME.net: one HDF5 file that lava-dl's netx reads, with everything netx has no word for beside it.
 
 ``/layer/<i>`` follows lava-dl's netx convention: see `decolle_hw.compiler.netx`. ``/decolle_hw`` holds the exact
-program: one attribute per scalar and one dataset per array of `DenseLayer`, the description, and a SHA-256 over all
-of it. HDF5 checks its own structure with checksums (file format 1.10), so damage is found wherever it is. Text is of
-fixed length, as HDF5 keeps the other kind in a heap without checksum, where one flipped bit makes it read for ever.
+program: one attribute per scalar and one dataset per array of each layer, the description, and a SHA-256 over all of
+it; what belongs to a layer is read off its dataclass. HDF5 checks its own structure with checksums (file format
+1.10), so damage is found wherever it is. Text is of fixed length, as HDF5 keeps the other kind in a heap without
+checksum, where one flipped bit makes it read for ever.
 """
 
 # N neurons, I inputs, C classes
@@ -18,20 +19,24 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from decolle_hw.atomic import new_file
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
 from decolle_hw.compiler.netx import netx_entries
-from decolle_hw.compiler.program import DenseLayer, Program
+from decolle_hw.compiler.program import Program
 from decolle_hw.errors import ArtifactError, CompileError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 GROUP = "decolle_hw"
 # The oldest format with checksums over the structure: a flipped bit cannot turn into a huge or another array.
 LIBVER = ("v110", "v110")
-_ARRAYS = ("weight", "vth", "bias_mant", "readout_weight", "readout_bias")
-_INTEGERS = tuple(f.name for f in dataclasses.fields(DenseLayer) if f.name not in ("neuron", *_ARRAYS))
+KINDS: dict[str, type[Layer]] = {"dense": DenseLayer, "conv": ConvLayer}
 # Everything of Program but its layers, as one JSON text.
 _HEADER = tuple(f.name for f in dataclasses.fields(Program) if f.name != "layers")
+# No array of ours is larger, and none deflates better than this: what claims to be is not read.
+LARGEST_ARRAY_BYTES = 1 << 31
+LARGEST_RATIO = 1100  # deflate reaches 1032
 # What h5py raises for a damaged file, depending on where the damage is.
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError)
 
@@ -44,17 +49,19 @@ def save_artifact(program: Program, path: Path) -> None:
     entries = netx_entries(program)
     with new_file(path) as partial, h5py.File(partial, "w", libver=LIBVER) as file:
         for name, value in entries.items():
-            file.create_dataset(name, data=value, compression="gzip" if np.ndim(value) == 2 else None)
+            file.create_dataset(name, data=value, compression="gzip" if np.ndim(value) > 1 else None)
         group = file.create_group(GROUP)
         group.attrs["format_version"] = FORMAT_VERSION
         group.attrs["program"] = np.bytes_(_header(program).encode())
         group.attrs["layers"] = len(program.layers)
         for index, layer in enumerate(program.layers):
             entry = group.create_group(f"layer/{index}")
-            entry.attrs["neuron"] = np.bytes_(layer.neuron)
-            entry.attrs.update(_integers(layer))
-            for name in _ARRAYS:
-                entry.create_dataset(name, data=getattr(layer, name).astype(np.int32), compression="gzip")
+            entry.attrs["kind"] = np.bytes_(_kind(layer))
+            for name, value in _fields(layer).items():
+                if isinstance(value, np.ndarray):
+                    entry.create_dataset(name, data=value, compression="gzip" if value.size else None)
+                else:
+                    entry.attrs[name] = np.bytes_(value) if isinstance(value, str) else value
         group.attrs["sha256"] = np.bytes_(_digest(program))
 
 
@@ -110,43 +117,62 @@ def _read(file: h5py.File, path: Path) -> Program:
     return program
 
 
-def _read_program(header: str, layers: tuple[DenseLayer, ...], path: Path) -> Program:
+def _read_program(header: str, layers: tuple[Layer, ...], path: Path) -> Program:
     try:
         values = json.loads(header)
         values |= {name: tuple(values[name]) for name in ("classes", "input_shape", "quantization")}
         return Program(layers=layers, **values)
     except CompileError as error:
         raise _damaged(path, GROUP, f"is not a network: {error}") from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, f"{GROUP}/program", f"is not what it should be: {error}") from None
 
 
-def _read_layer(group: h5py.Group, where: str, path: Path) -> DenseLayer:
-    if where not in group:
-        raise _damaged(path, f"{GROUP}/{where}", "is missing")
-    entry = group[where]
-    values: dict[str, Any] = {name: _integer(entry, name, path) for name in _INTEGERS}
-    values["neuron"] = _text(entry, "neuron", path)
-    for array in _ARRAYS:
-        if array not in entry:
-            raise _damaged(path, f"{GROUP}/{where}/{array}", "is missing")
-        try:
-            content = entry[array][()]
-        except _DAMAGE:
-            raise _damaged(path, f"{GROUP}/{where}/{array}", "cannot be read") from None
-        if not isinstance(content, np.ndarray) or content.dtype != np.int32:
-            raise _damaged(path, f"{GROUP}/{where}/{array}", "is not an array of 32-bit integers")
-        values[array] = content
+def _read_layer(group: h5py.Group, where: str, path: Path) -> Layer:
+    entry = _subgroup(group, where, path)
+    kind = _text(entry, "kind", path)
+    if kind not in KINDS:
+        raise _damaged(path, f"{GROUP}/{where}/kind", f"is {kind!r}, not one of {', '.join(KINDS)}")
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(KINDS[kind]):
+        name, type_ = field.name, str(field.type)
+        if type_.startswith("NDArray"):
+            values[name] = _array(entry, name, path)
+        elif type_.startswith("tuple"):
+            values[name] = _integers(entry, name, path)
+        elif type_ in ("int", "bool"):
+            values[name] = _integer(entry, name, path)
+            values[name] = bool(values[name]) if type_ == "bool" else values[name]
+        else:
+            values[name] = _text(entry, name, path)
     try:
-        return DenseLayer(**values)
+        return KINDS[kind](**values)
     except CompileError as error:
         raise _damaged(path, f"{GROUP}/{where}/{error}", "") from None
+
+
+def _array(entry: h5py.Group, name: str, path: Path) -> NDArray[np.int32]:
+    field = f"{entry.name.lstrip('/')}/{name}"
+    if name not in entry:
+        raise _damaged(path, field, "is missing")
+    try:
+        dataset = entry[name]
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.int32 or dataset.shape is None:
+            raise _damaged(path, field, "is not an array of 32-bit integers")
+        stored = dataset.id.get_storage_size() * LARGEST_RATIO
+        if dataset.nbytes > min(LARGEST_ARRAY_BYTES, stored):
+            raise _damaged(path, field, f"of shape {dataset.shape} is larger than what the file holds of it")
+        content: NDArray[np.int32] = np.asarray(dataset[()])
+    except _DAMAGE:
+        raise _damaged(path, field, "cannot be read") from None
+    return content
 
 
 def _check_netx(file: h5py.File, program: Program, path: Path) -> None:
     """What netx would run is what `/decolle_hw` says, no less and no more."""
     found: list[str] = []
-    file["layer"].visititems(lambda name, item: found.append(f"layer/{name}") if hasattr(item, "shape") else None)
+    layers = _subgroup(file, "layer", path)
+    layers.visititems(lambda name, item: found.append(f"layer/{name}") if hasattr(item, "shape") else None)
     entries = netx_entries(program)
     for name in sorted(entries.keys() - set(found)):
         raise _damaged(path, name, "is missing")
@@ -154,11 +180,21 @@ def _check_netx(file: h5py.File, program: Program, path: Path) -> None:
         raise _damaged(path, name, "was added to the file")
     for name, value in entries.items():
         try:
-            content = file[name][()]
+            fits = file[name].shape == np.shape(value)  # looked at first: the content may be said to be huge
+            equal = fits and np.array_equal(file[name][()], value)
         except _DAMAGE:
             raise _damaged(path, name, "cannot be read") from None
-        if not np.array_equal(content, value):
+        if not equal:
             raise _damaged(path, name, f"differs from {GROUP}")
+
+
+def _subgroup(group: h5py.Group, name: str, path: Path) -> h5py.Group:
+    where = f"{group.name.strip('/')}/{name}".lstrip("/")
+    if name not in group:
+        raise _damaged(path, where, "is missing")
+    if not isinstance(group[name], h5py.Group):
+        raise _damaged(path, where, "is not a group")
+    return group[name]
 
 
 def _attribute(group: h5py.Group, name: str, path: Path) -> Any:
@@ -178,6 +214,13 @@ def _integer(group: h5py.Group, name: str, path: Path) -> int:
     return int(value)
 
 
+def _integers(group: h5py.Group, name: str, path: Path) -> tuple[int, ...]:
+    value = _attribute(group, name, path)
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu" or value.ndim != 1 or value.size > 16:
+        raise _damaged(path, f"{group.name.lstrip('/')}/{name}", "is not a short row of integers")
+    return tuple(int(number) for number in value)
+
+
 def _text(group: h5py.Group, name: str, path: Path) -> str:
     value = _attribute(group, name, path)
     try:
@@ -194,17 +237,32 @@ def _header(program: Program) -> str:
     return json.dumps({name: getattr(program, name) for name in _HEADER})
 
 
-def _integers(layer: DenseLayer) -> dict[str, int]:
-    """Plain int, whatever integer type the layer was made with."""
-    return {name: int(getattr(layer, name)) for name in _INTEGERS}
+def _kind(layer: Layer) -> str:
+    return next(name for name, type_ in KINDS.items() if type(layer) is type_)
+
+
+def _fields(layer: Layer) -> dict[str, Any]:
+    """Plain values of a layer by name, whatever integer types it was made with: arrays, texts, int, tuples of int."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(layer):
+        value = getattr(layer, field.name)
+        if isinstance(value, np.ndarray):
+            values[field.name] = np.ascontiguousarray(value, np.int32)
+        elif isinstance(value, tuple):
+            values[field.name] = tuple(int(number) for number in value)
+        else:
+            values[field.name] = value if isinstance(value, str) else int(value)
+    return values
 
 
 def _digest(program: Program) -> str:
     """SHA-256 over header and all integers, in the order of the dataclass fields."""
     digest = hashlib.sha256(_header(program).encode())
     for layer in program.layers:
-        digest.update(json.dumps({"neuron": layer.neuron, **_integers(layer)}).encode())
-        for name in _ARRAYS:
-            array = np.ascontiguousarray(getattr(layer, name), np.int32)
-            digest.update(str(array.shape).encode() + array.tobytes())
+        fields = _fields(layer)
+        scalars = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
+        digest.update(json.dumps({"kind": _kind(layer), **scalars}).encode())
+        for name, value in fields.items():
+            if isinstance(value, np.ndarray):
+                digest.update(f"{name}{value.shape}".encode() + value.tobytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 A cuba network runs there as it is, and spikes identically. netx knows neither exponents nor sign modes: it takes
 plain integer weights, shifts them up to fill the synapse, and Lava infers the sign mode from what it is given. Not
 every matrix survives that (below), so a network that would not is refused here instead of running as another one.
+Pooling stages are convolutions there as here: netx has no pooling of its own.
 
 A decolle network gets the neuron type DECOLLE, which netx does not know: it stops, where a stock neuron in its place
 would run and spike differently. Its weights stand there as stored, with their exponent (wgtExp) beside them.
@@ -17,44 +18,96 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.program import DenseLayer, Program
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
+from decolle_hw.compiler.program import Program
 from decolle_hw.errors import CompileError
 from decolle_hw.fixedpoint import BIAS_MANT_MAX, BIAS_MANT_MIN, CURRENT_DECAY_OFFSET
 
 NETX_BIAS_EXP = 6  # lava.lib.dl.netx.hdf5.Network.get_neuron_params gives every CUBA layer this exponent
+NETX_MAX_DELAY = 62  # longer ones are clamped by lava.lib.dl.netx.hdf5.Network.create_dense
 _REMEDY = "train with network.neuron: decolle, or with other weights"
 
 
 def netx_entries(program: Program) -> dict[str, Any]:
     """Every dataset below ``/layer``, by its path. Layer 0 is the input.
 
-    Raises `CompileError` if netx would run a cuba layer with other weights or biases than it has.
+    Raises `CompileError` if netx would run a cuba layer with other weights, biases or delays than it has.
     """
-    entries: dict[str, Any] = {
-        "layer/0/type": np.bytes_("input"),
-        "layer/0/shape": np.array([program.num_inputs]),
-    }
+    first = program.layers[0]
+    shape = first.input_shape if isinstance(first, ConvLayer) else (program.num_inputs,)
+    groups: list[dict[str, Any]] = [{"type": np.bytes_("input"), "shape": np.array(shape)}]
+    before: Layer | None = None
     for index, layer in enumerate(program.layers):
-        own = {
-            "type": np.bytes_("dense"),
-            "shape": np.array([layer.num_neurons]),
-            "neuron/iDecay": layer.du + CURRENT_DECAY_OFFSET,  # netx subtracts it again
-            "neuron/vDecay": layer.dv,
-            "neuron/refDelay": 1,
-            "neuron/gradedSpike": False,
-        }
-        if layer.neuron == "cuba":
-            own["neuron/type"] = np.bytes_("CUBA")
-            own["neuron/vThMant"] = int(layer.vth[0])
-            own["weight"] = _plain_weight(layer, index)
-            own["bias"] = _bias_mantissa(layer, index)
-        else:
-            own["neuron/type"] = np.bytes_("DECOLLE")
-            own["neuron/vThMant"] = layer.vth
-            own["weight"] = layer.weight
-            own["wgtExp"] = layer.weight_exp
-        entries |= {f"layer/{index + 1}/{name}": value for name, value in own.items()}
+        if isinstance(before, ConvLayer) and not isinstance(layer, ConvLayer):
+            groups.append({"type": np.bytes_("flatten")})
+        groups.append(_entries(layer, index) | _neuron_entries(layer))
+        before = layer
+    return {f"layer/{place}/{name}": value for place, group in enumerate(groups) for name, value in group.items()}
+
+
+def _neuron_entries(layer: Layer) -> dict[str, Any]:
+    stock = layer.neuron == "cuba"
+    return {
+        "neuron/type": np.bytes_("CUBA" if stock else "DECOLLE"),
+        "neuron/iDecay": layer.du + CURRENT_DECAY_OFFSET,  # netx subtracts it again
+        "neuron/vDecay": layer.dv,
+        "neuron/vThMant": int(layer.vth[0]) if stock else layer.vth,
+        "neuron/refDelay": 1,
+        "neuron/gradedSpike": False,
+    }
+
+
+def _entries(layer: Layer, index: int) -> dict[str, Any]:
+    """The synapse, and the bias, which in netx belongs to it."""
+    if isinstance(layer, ConvLayer):
+        entries = _conv_entries(layer)
+    else:
+        assert isinstance(layer, DenseLayer)
+        entries = _dense_entries(layer, index)
+    if layer.neuron == "cuba":
+        mantissa = _bias_mantissa(layer, index)
+        entries["bias"] = _by_place(layer, mantissa) if isinstance(layer, ConvLayer) else mantissa
     return entries
+
+
+def _dense_entries(layer: DenseLayer, index: int) -> dict[str, Any]:
+    entries: dict[str, Any] = {"type": np.bytes_("dense"), "shape": np.array([layer.num_neurons])}
+    if layer.neuron == "cuba":
+        entries["weight"] = _plain_weight(layer, index)
+    else:
+        entries |= {"weight": layer.weight, "wgtExp": layer.weight_exp}
+    if layer.max_delay:
+        if layer.neuron == "cuba" and layer.max_delay > NETX_MAX_DELAY:
+            raise CompileError(
+                f"layer {index}: a delay of {layer.max_delay} steps would become {NETX_MAX_DELAY} in netx; "
+                f"use delays of at most {NETX_MAX_DELAY}"
+            )
+        entries["delay"] = layer.delay
+    return entries
+
+
+def _conv_entries(layer: ConvLayer) -> dict[str, Any]:
+    """Lava's `Conv` takes any integer as it is: no exponent, no sign mode."""
+    return {
+        "type": np.bytes_("conv"),
+        "shape": np.array(layer.map_shape),
+        "inFeatures": layer.input_shape[0],
+        "outFeatures": layer.map_shape[0],
+        "kernelSize": np.array([layer.kernel_size] * 2),
+        "stride": np.array([layer.stride] * 2),
+        "padding": np.array([layer.padding] * 2),
+        "dilation": np.array([layer.dilation] * 2),
+        "groups": layer.groups,
+        "weight": layer.plain_weight,
+    }
+
+
+def _by_place(layer: ConvLayer, mantissa_N: NDArray[np.int32]) -> NDArray[np.int32]:
+    """One bias per channel where its neurons share it, else one per neuron in netx's order (x, y, channel)."""
+    maps = mantissa_N.reshape(layer.map_shape)
+    if np.all(maps == maps[:, :1, :1]):
+        return np.ascontiguousarray(maps[:, 0, 0])
+    return np.ascontiguousarray(maps.transpose(2, 1, 0))
 
 
 def effective_weight(layer: DenseLayer) -> NDArray[np.int32]:
@@ -110,7 +163,7 @@ def _plain_weight(layer: DenseLayer, index: int) -> NDArray[np.int32]:
     return plain
 
 
-def _bias_mantissa(layer: DenseLayer, index: int) -> NDArray[np.int32]:
+def _bias_mantissa(layer: Layer, index: int) -> NDArray[np.int32]:
     mantissa = layer.bias >> NETX_BIAS_EXP
     fits = mantissa.min() >= BIAS_MANT_MIN and mantissa.max() <= BIAS_MANT_MAX
     if not fits or np.any(mantissa << NETX_BIAS_EXP != layer.bias):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from decolle_hw.compiler.layers import DenseLayer
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.resources import ResourceReport, resource_table
 from decolle_hw.errors import CompileError
@@ -55,19 +56,18 @@ def _neuron_model(program: Program, target: Target, report: ResourceReport) -> I
 
 
 def _weight_width(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    """b bits in sign mode MIXED: multiples of 2**(9-b) in -256..255. Source: lava.utils.weightutils."""
     bits = target.weight_bits.value
     for index, layer in enumerate(program.layers):
-        low_bits = int(np.bitwise_or.reduce(layer.weight, axis=None)) & ((1 << (9 - bits)) - 1)
-        if low_bits:
-            needed = 10 - (low_bits & -low_bits).bit_length()
-            yield Violation(
-                index,
-                "weight bits",
-                needed,
-                f"at most {bits}",
-                "this version quantizes to 8 bits; choose another target",
-            )
+        if layer.weight_bits > bits:
+            remedy = f"compile with --weight-bits {bits}"
+            yield Violation(index, "weight bits", layer.weight_bits, f"at most {bits}", remedy)
+
+
+def _delay(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
+    longest = target.max_delay.value
+    for index, layer in enumerate(program.layers):
+        if isinstance(layer, DenseLayer) and layer.max_delay > longest:
+            yield Violation(index, "delay", layer.max_delay, f"at most {longest} steps", "use shorter delays")
 
 
 def _weight_exponent(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
@@ -125,6 +125,7 @@ Rule = Callable[[Program, Target, ResourceReport], Iterator[Violation]]
 RULES: tuple[Rule, ...] = (
     _neuron_model,
     _weight_width,
+    _delay,
     _weight_exponent,
     _register_widths,
     _one_core,

@@ -1,4 +1,5 @@
-"""Our Lava processes and their CPU models: a source of recorded spikes, the decolle neuron, a taped stock LIFReset.
+"""Our Lava processes and their CPU models: a source of recorded spikes, the decolle neuron, a taped stock
+LIFReset, a stock DelayDense that recordings share.
 
 Lava executes this file a second time under its bare name when it looks for process models: keep it free of effects.
 """
@@ -17,6 +18,8 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.dense.models import PyDelayDenseModelBitAcc
+from lava.proc.dense.process import DelayDense
 from lava.proc.lif.models import AbstractPyLifModelFixed, PyLifResetModelBitAcc
 from lava.proc.lif.process import AbstractLIF, LIFReset
 
@@ -59,8 +62,8 @@ class Decolle(AbstractLIF):
         u[t] = wrap(D(u[t-1], du+1) + (a_in << 6));   v[t] = saturate(D(v[t-1], dv) + u[t])
         r[t] = saturate(D(r[t-1], dr) - rho S[t-1]);  S[t] = v[t] + r[t] > vth << 6
 
-    Every `reset_interval` steps, from the first on, u, v, r and S start from zero and synaptic input that is still in
-    flight from the recording before is dropped.
+    Every `reset_interval` steps, `reset_offset` steps after the first, u, v, r and S start from zero and synaptic
+    input that is still in flight from the recording before is dropped.
 
     Args: shape (N,); du, dv, dr 12-bit decays; rho decrement of r; vth (N,) signed mantissas; tape to write to.
     """
@@ -75,11 +78,12 @@ class Decolle(AbstractLIF):
         rho: int,
         vth: np.ndarray,
         reset_interval: int,
+        reset_offset: int,
         tape: Tape,
     ) -> None:
         super().__init__(
             shape=shape, u=0, v=0, du=du, dv=dv, bias_mant=0, bias_exp=0, name=None, log_config=None,
-            reset_interval=reset_interval, tape=tape,
+            reset_interval=reset_interval, reset_offset=reset_offset, tape=tape,
         )  # fmt: skip
         self.r = Var(shape=shape, init=0)
         self.dr = Var(shape=(1,), init=dr)
@@ -102,12 +106,14 @@ class PyDecolleModel(AbstractPyLifModelFixed):
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         self.reset_interval = proc_params["reset_interval"]
+        self.reset_offset = proc_params["reset_offset"]
         self.writer = TapeWriter(proc_params["tape"])
-        self.spikes: np.ndarray = np.zeros(0, bool)  # gets its width at the first reset, in the first step
+        self.spikes: np.ndarray = np.zeros(0, bool)  # gets its width in the first step
 
     def run_spk(self) -> None:
         a_in = self.a_in.recv()
-        if (self.time_step - 1) % self.reset_interval == 0:
+        # Steps before the first reset belong to no recording; they only have to begin somewhere.
+        if self.time_step == 1 or (self.time_step - 1) % self.reset_interval == self.reset_offset:
             self.u[:] = 0
             self.v[:] = 0
             self.r[:] = 0
@@ -120,6 +126,24 @@ class PyDecolleModel(AbstractPyLifModelFixed):
         self.spikes = self.v + self.r > np.left_shift(self.vth, ALIGN_SHIFT)
         self.s_out.send(self.spikes)
         self.writer.write(self.time_step, {"spikes": self.spikes, "u": self.u, "v": self.v, "r": self.r})
+
+
+@implements(proc=DelayDense, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class EmptiedDelayDense(PyDelayDenseModelBitAcc):
+    """Lava's stock `DelayDense` model, every line of its arithmetic inherited, that forgets at the start of a recording
+    what it still holds of the one before. Stock LIFReset has no such reach into the synapse.
+    """
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.reset_interval, self.reset_offset = proc_params["reset"]
+
+    def run_spk(self) -> None:
+        if (self.time_step - 1) % self.reset_interval == self.reset_offset:
+            self.a_buff[:] = 0
+        super().run_spk()
 
 
 @implements(proc=LIFReset, protocol=LoihiProtocol)

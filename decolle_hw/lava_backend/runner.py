@@ -1,9 +1,11 @@
 """Run a compiled network in the Lava CPU simulator: all recordings in one Lava run, reset in between.
 
-Recording k occupies Lava's time steps ``k*T + 1 .. (k+1)*T``. A decolle layer resets at the first of them. A stock
-`LIFReset` lets the synaptic input that is in flight at its reset through, so layer i resets at step i + 1 of the
-recording, the first that can carry input of this recording; the steps before belong to the tail of the recording
-before and are handed back as the reset state, zero (see `first_step`).
+Recording k occupies Lava's time steps ``k*slot + 1 .. (k+1)*slot``, where a slot is the recording's steps and one
+silent step for each pooling stage, which adds a step of delay. Layer i leaves its reset state at step
+`Program.reset_steps[i]` of the slot; the steps before belong to the tail of the recording before. Traces are cut and
+moved into the float network's time: see `decolle_hw.compiler.program`.
+
+Lava's `Conv` has its axes in the order (x, y, channel) and mirrors its kernel; neurons stay flat, channels first.
 """
 
 # R recordings, T steps, I inputs, N neurons
@@ -19,13 +21,16 @@ from pathlib import Path
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
-from lava.proc.dense.process import Dense
+from lava.proc.conv.process import Conv
+from lava.proc.dense.process import DelayDense, Dense
 from lava.proc.lif.process import AbstractLIF, LIFReset
 from lava.utils.weightutils import SignMode
 
-from decolle_hw.compiler.program import DenseLayer, Program, first_step
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
+from decolle_hw.compiler.program import Program
 from decolle_hw.lava_backend.processes import (
     Decolle,
+    EmptiedDelayDense,
     PyDecolleModel,
     PyRecordedSpikes,
     RecordedSpikes,
@@ -33,7 +38,7 @@ from decolle_hw.lava_backend.processes import (
 )
 from decolle_hw.lava_backend.supervision import interrupts_later, supervised
 from decolle_hw.lava_backend.tape import Tape
-from decolle_hw.sim.trace import LayerTrace, Trace
+from decolle_hw.sim.trace import LayerTrace, Trace, register_names
 
 Progress = Callable[[int, int], None]
 
@@ -61,18 +66,19 @@ def run_lava(
     recordings, steps, inputs = spikes_RTI.shape
     if recordings == 0:
         return _empty(program, steps, record)
+    slot = program.slot_steps(steps)
     with _temporary_folder() as folder:
-        source_tape = Tape.create(folder, "input", recordings * steps, inputs, ())
-        source_tape.open("spikes", "r+")[:] = spikes_RTI.reshape(-1, inputs)
-        tapes = _create_tapes(folder, program, recordings * steps, record)
+        source_tape = Tape.create(folder, "input", recordings * slot, inputs, ())
+        source_tape.open("spikes", "r+").reshape(recordings, slot, inputs)[:, :steps] = spikes_RTI
+        tapes = _create_tapes(folder, program, recordings * slot, record)
         source = RecordedSpikes(tape=source_tape, width=inputs)
         source.name = "the input"
-        _connect(program, source, tapes, steps)
-        _run(source, recordings, steps, progress)
+        _connect(program, source, tapes, slot)
+        _run(source, recordings, slot, progress)
         return Trace(
             tuple(
-                _read(tape, recordings, steps, first_step(layer, index))
-                for index, (tape, layer) in enumerate(zip(tapes, program.layers, strict=True))
+                _read(tape, recordings, steps, program.delays[index], program.first_step(index))
+                for index, tape in enumerate(tapes)
             )
         )
 
@@ -91,79 +97,105 @@ def _temporary_folder() -> Iterator[Path]:
 def _create_tapes(folder: Path, program: Program, total_steps: int, record: bool) -> list[Tape]:
     tapes = []
     for index, layer in enumerate(program.layers):
-        tapes.append(Tape.create(folder, f"layer{index}", total_steps, layer.num_neurons, _registers(layer, record)))
+        names = register_names(layer) if record else ()
+        tapes.append(Tape.create(folder, f"layer{index}", total_steps, layer.num_neurons, names))
     return tapes
 
 
-def _registers(layer: DenseLayer, record: bool) -> tuple[str, ...]:
-    if not record:
-        return ()
-    return ("u", "v", "r") if layer.neuron == "decolle" else ("u", "v")
-
-
 def _empty(program: Program, steps: int, record: bool) -> Trace:
-    def nothing(layer: DenseLayer, dtype: type) -> np.ndarray:
+    def nothing(layer: Layer, dtype: type) -> np.ndarray:
         return np.zeros((0, steps, layer.num_neurons), dtype)
 
-    return Trace(
-        tuple(
-            LayerTrace(nothing(layer, np.uint8), {name: nothing(layer, np.int32) for name in _registers(layer, record)})
-            for layer in program.layers
-        )
-    )
+    layers = []
+    for layer in program.layers:
+        names = register_names(layer) if record else ()
+        layers.append(LayerTrace(nothing(layer, np.uint8), {name: nothing(layer, np.int32) for name in names}))
+    return Trace(tuple(layers))
 
 
-def _connect(program: Program, source: RecordedSpikes, tapes: list[Tape], steps: int) -> None:
+def _connect(program: Program, source: RecordedSpikes, tapes: list[Tape], slot: int) -> None:
     upstream = source.s_out
     for index, (layer, tape) in enumerate(zip(program.layers, tapes, strict=True)):
-        # Never let Lava infer the sign mode: an all-positive matrix would become EXCITATORY and keep odd weights.
-        synapses = Dense(weights=layer.weight, weight_exp=layer.weight_exp, num_weight_bits=8, sign_mode=SignMode.MIXED)
-        neurons = _neurons(layer, index, tape, steps)
-        synapses.name, neurons.name = f"layer {index}'s synapses", f"layer {index}'s neurons"  # for error messages
-        upstream.connect(synapses.s_in)
-        synapses.a_out.connect(neurons.a_in)
+        reset = program.reset_steps[index]
+        neurons = _neurons(layer, reset, tape, slot)
+        neurons.name = f"layer {index}'s neurons"  # for error messages
+        if isinstance(layer, ConvLayer):
+            synapses = _convolution(layer)
+            upstream.reshape(layer.input_shape).transpose((2, 1, 0)).connect(synapses.s_in)
+            synapses.a_out.transpose((2, 1, 0)).reshape((layer.num_neurons,)).connect(neurons.a_in)
+        else:
+            assert isinstance(layer, DenseLayer)
+            # A decolle neuron drops what arrives at its reset, a stock one does not: it must be right by then.
+            synapses = _matrix(layer, slot, reset if layer.neuron == "decolle" else reset - 1)
+            upstream.connect(synapses.s_in)
+            synapses.a_out.connect(neurons.a_in)
+        synapses.name = f"layer {index}'s synapses"
         upstream = neurons.s_out
 
 
-def _neurons(layer: DenseLayer, index: int, tape: Tape, steps: int) -> AbstractLIF:
+def _matrix(layer: DenseLayer, slot: int, emptied_at: int) -> Dense | DelayDense:
+    # Never let Lava infer the sign mode: an all-positive matrix would become EXCITATORY and keep odd weights.
+    format_ = {"num_weight_bits": layer.weight_bits, "sign_mode": SignMode[layer.sign_mode.upper()]}
+    if not layer.max_delay:
+        return Dense(weights=layer.weight, weight_exp=layer.weight_exp, **format_)
+    delayed = DelayDense(
+        weights=layer.weight, weight_exp=layer.weight_exp, delays=layer.delay.astype(int), **format_
+    )  # fmt: skip
+    delayed.proc_params["reset"] = (slot, emptied_at)  # its constructor takes no further arguments
+    return delayed
+
+
+def _convolution(layer: ConvLayer) -> Conv:
+    return Conv(
+        weight=layer.plain_weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1).copy(),
+        input_shape=layer.input_shape[::-1], stride=layer.stride, padding=layer.padding, dilation=layer.dilation,
+        groups=layer.groups,
+    )  # fmt: skip
+
+
+def _neurons(layer: Layer, reset: int, tape: Tape, slot: int) -> AbstractLIF:
     shape = (layer.num_neurons,)
     if layer.neuron == "decolle":
         return Decolle(
             shape=shape, du=layer.du, dv=layer.dv, dr=layer.dr, rho=layer.rho, vth=layer.vth,
-            reset_interval=steps, tape=tape,
+            reset_interval=slot, reset_offset=reset, tape=tape,
         )  # fmt: skip
     stock = LIFReset(
         shape=shape, du=layer.du, dv=layer.dv, vth=int(layer.vth[0]),
         bias_mant=layer.bias_mant, bias_exp=layer.bias_exp,
-        # Lava counts steps from 1: step s of recording k is time step k*T + s + 1.
-        reset_interval=steps, reset_offset=first_step(layer, index) + 1,
+        # Lava counts steps from 1: step s of slot k is time step k*slot + s + 1.
+        reset_interval=slot, reset_offset=reset + 1,
     )  # fmt: skip
     stock.proc_params["tape"] = tape  # its constructor takes no further arguments; the taped model reads it here
     return stock
 
 
-def _run(source: RecordedSpikes, recordings: int, steps: int, progress: Progress | None) -> None:
+def _run(source: RecordedSpikes, recordings: int, slot: int, progress: Progress | None) -> None:
     config = Loihi2SimCfg(
         select_tag="fixed_pt",
         exception_proc_model_map={
             LIFReset: TapedLifReset,
+            DelayDense: EmptiedDelayDense,
             Decolle: PyDecolleModel,
             RecordedSpikes: PyRecordedSpikes,
         },
     )
-    per_segment = max(1, STEPS_PER_SEGMENT // steps)
+    per_segment = max(1, STEPS_PER_SEGMENT // slot)
     logging.getLogger("lava").setLevel(logging.ERROR)
     with supervised(source, config) as runtime:
         for start in range(0, recordings, per_segment):
             stop = min(start + per_segment, recordings)
-            runtime.start(RunSteps(num_steps=(stop - start) * steps))
+            runtime.start(RunSteps(num_steps=(stop - start) * slot))
             if progress is not None:
                 progress(stop, recordings)
 
 
-def _read(tape: Tape, recordings: int, steps: int, first: int) -> LayerTrace:
+def _read(tape: Tape, recordings: int, steps: int, delay: int, first: int) -> LayerTrace:
+    """What a layer did in the steps of each recording, in the float network's time; zero before step `first`."""
+
     def rows(quantity: str) -> np.ndarray:
-        values_RTN = np.array(tape.open(quantity)).reshape(recordings, steps, -1)
+        whole_RTN = tape.open(quantity).reshape(recordings, -1, tape.width)
+        values_RTN = np.array(whole_RTN[:, delay : delay + steps])
         values_RTN[:, :first] = 0
         return values_RTN
 

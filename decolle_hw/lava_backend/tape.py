@@ -20,11 +20,12 @@ class Tape(NamedTuple):  # not a dataclass: Lava executes this file under a bare
     folder: str
     name: str
     registers: tuple[str, ...]
+    width: int  # N
 
     @staticmethod
     def create(folder: Path, name: str, steps: int, width: int, registers: tuple[str, ...]) -> Tape:
         """Reserve the files (sparse until written)."""
-        tape = Tape(str(folder), name, registers)
+        tape = Tape(str(folder), name, registers, width)
         for quantity in ("spikes", *registers):
             dtype = np.uint8 if quantity == "spikes" else np.int32
             np.lib.format.open_memmap(tape.path(quantity), mode="w+", dtype=dtype, shape=(steps, width))

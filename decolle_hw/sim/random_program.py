@@ -3,8 +3,8 @@
 For tests and for `decolle-hw verify --random`. Numbers drawn blindly make dead networks, in which everything
 agrees. So the thresholds of most layers come from a quantile of the potential that the layer reaches without
 spiking, and only the rest from the whole register range. What a trained network never does is drawn on purpose:
-full and no decay, weights at both ends, single-signed and empty matrices, sums shifted until u wraps, biases and
-refractory steps that saturate v and r.
+full and no decay, weights at both ends, single-signed and empty matrices, synapses of few bits, sums shifted until u
+wraps, biases and refractory steps that saturate v and r.
 """
 
 # R recordings, T steps, I inputs, N neurons
@@ -12,45 +12,43 @@ refractory steps that saturate v and r.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.program import DenseLayer, NeuronKind, Program, first_step
-from decolle_hw.fixedpoint import (
-    ALIGN_SHIFT,
-    BIAS_EXP_MAX,
-    BIAS_MANT_MAX,
-    BIAS_MANT_MIN,
-    DECAY_UNITY,
-    MIXED_WEIGHT_MAX,
-    MIXED_WEIGHT_MIN,
-    STATE_LIMIT,
-    VTH_MAX,
-    WEIGHT_EXP_MAX,
-    WEIGHT_EXP_MIN,
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer, NeuronKind, no_delay, pooling_stage
+from decolle_hw.compiler.program import Program
+from decolle_hw.fixedpoint import DELAY_MAX
+from decolle_hw.sim.random_layers import (
+    cut_to_exponent,
+    draw_neurons,
+    draw_readout,
+    draw_threshold,
+    draw_weight_exp,
+    draw_weights,
 )
 from decolle_hw.sim.reference import run_layer
 
 RATES = (0.0, 0.02, 0.1, 0.3, 0.6, 1.0)  # spikes per input and step of a recording, silent to always on
-# Kinds of weight matrix, and how often each is drawn.
-WEIGHT_KINDS = {
-    "mixed": 0.55,  # -256..254
-    "ends": 0.15,  # -256, 0 or 254
-    "positive": 0.12,
-    "negative": 0.08,
-    "largest": 0.05,  # all 254, or all -256
-    "zero": 0.05,
-}
-FREE_THRESHOLD = 0.15  # share of layers whose threshold is drawn from the whole register range
 CALIBRATION_RECORDINGS = 8
 
 
 def random_spikes(rng: np.random.Generator, program: Program, recordings: int = 6) -> NDArray[np.uint8]:
     """(R, T, I) recordings whose rates go round `RATES`: every sixth is silent, every sixth always on."""
     return _spikes(rng, recordings, program.steps, program.num_inputs)
+
+
+def random_networks(seed: int) -> Iterator[Program]:
+    """Networks without end: dense, convolutional and with delays, of both neurons in turn."""
+    for index in itertools.count():
+        rng = np.random.default_rng([seed, index])
+        neuron: NeuronKind = "decolle" if index % 2 == 0 else "cuba"
+        if index // 2 % 3 == 1:
+            yield random_conv_program(rng, neuron)
+        else:
+            yield random_program(rng, neuron, max_delay=0 if index // 2 % 3 == 0 else int(rng.integers(1, 8)))
 
 
 def random_program(
@@ -62,6 +60,7 @@ def random_program(
     classes: int = 3,
     weight_kind: str | None = None,
     weight_exp: int | None = None,
+    max_delay: int = 0,
     like_quantizer: bool = False,
 ) -> Program:
     """A network of dense layers with random registers.
@@ -72,28 +71,113 @@ def random_program(
         sizes: inputs, then the units of each layer.
         steps: time steps of a recording; must exceed the number of layers.
         classes: rows of each readout.
-        weight_kind: one of `WEIGHT_KINDS` for all layers; drawn per layer where None.
+        weight_kind: one of `random_layers.WEIGHT_KINDS` for all layers; drawn per layer where None.
         weight_exp: -8..7 for all layers; drawn per layer where None.
-        like_quantizer: only what `decolle_hw.compiler.quantize` can produce (mixed weights that `weight_exp`
-            -7..0 shifts without loss, bias exponent 6), so that the network has an artifact that netx runs.
+        max_delay: synaptic delays are drawn from 0 to this.
+        like_quantizer: only what netx runs too (mixed weights that `weight_exp` -7..0 shifts without loss, bias
+            exponent 6).
     """
     spikes_RTI = _spikes(rng, CALIBRATION_RECORDINGS, steps, sizes[0])
-    layers: list[DenseLayer] = []
-    for inputs, units in itertools.pairwise(sizes):
-        shift = _draw_weight_exp(rng, weight_exp, like_quantizer)
-        weight = _draw_weight(rng, (units, inputs), "mixed" if like_quantizer else weight_kind)
+    layers: list[Layer] = []
+    for index, (inputs, units) in enumerate(itertools.pairwise(sizes)):
+        shift = draw_weight_exp(rng, weight_exp, like_quantizer)
+        weights = draw_weights(rng, (units, inputs), weight_kind, like_quantizer)
         if like_quantizer:
-            weight = (weight >> max(1, -shift)) << max(1, -shift)
-        layer = _draw_neurons(rng, neuron, weight, shift, classes, like_quantizer)
-        start = first_step(layer, len(layers))
-        layer = replace(layer, vth=_draw_threshold(rng, layer, spikes_RTI, start))
+            weights["weight"] = cut_to_exponent(weights["weight"], shift)
+        layer = DenseLayer(
+            weight_exp=shift, delay=_draw_delay(rng, (units, inputs), max_delay),
+            **weights, **draw_neurons(rng, neuron, units, classes, like_quantizer),
+        )  # fmt: skip
+        start = 0 if neuron == "decolle" else index + 1
+        layer = replace(layer, vth=draw_threshold(rng, layer, spikes_RTI, start))
         layers.append(layer)
         spikes_RTI = run_layer(layer, spikes_RTI, first=start, record=False).spikes
+    return _program(neuron, layers, (1, 1, sizes[0]), steps, classes)
+
+
+def random_conv_program(
+    rng: np.random.Generator,
+    neuron: NeuronKind,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    convolutions: int = 2,
+    units: int = 12,
+    steps: int = 20,
+    classes: int = 3,
+    weight_kind: str | None = None,
+    weight_exp: int | None = None,
+    like_quantizer: bool = False,
+) -> Program:
+    """A network of convolutions of random geometry, most of them pooled, then a dense layer.
+
+    Args: as in `random_program`; input_shape (c, h, w), drawn where None; units of the dense layer, 0: there is none.
+    """
+    shape = input_shape or (2, int(rng.integers(5, 11)), int(rng.integers(5, 11)))
+    input_shape = shape
+    spikes_RTI = _spikes(rng, CALIBRATION_RECORDINGS, steps, int(np.prod(shape)))
+    layers: list[Layer] = []
+
+    def append(layer: Layer) -> None:
+        nonlocal spikes_RTI
+        # The step at which a layer starts, in the recording's own time: pooling delays nothing there.
+        start = 0 if neuron == "decolle" else 1 + sum(not before.is_pooling for before in layers) - layer.is_pooling
+        if not layer.is_pooling:
+            layer = replace(layer, vth=draw_threshold(rng, layer, spikes_RTI, start))
+        layers.append(layer)
+        spikes_RTI = run_layer(layer, spikes_RTI, first=start, record=False).spikes
+
+    for _ in range(convolutions):
+        shift = draw_weight_exp(rng, weight_exp, like_quantizer)
+        convolution = _draw_convolution(rng, neuron, shape, shift, weight_kind, like_quantizer)
+        shape = convolution.map_shape
+        pool_size = int(rng.integers(1, 4))
+        if pool_size > 1 and pool_size <= min(shape[1:]):
+            append(convolution)
+            pooled = (shape[0], shape[1] // pool_size, shape[2] // pool_size)
+            append(pooling_stage(shape, pool_size, **draw_readout(rng, int(np.prod(pooled)), classes)))
+            shape = pooled
+        else:
+            append(replace(convolution, **draw_readout(rng, convolution.num_neurons, classes)))
+    if units:
+        shift = draw_weight_exp(rng, weight_exp, like_quantizer)
+        weights = draw_weights(rng, (units, int(np.prod(shape))), weight_kind, like_quantizer)
+        if like_quantizer:
+            weights["weight"] = cut_to_exponent(weights["weight"], shift)
+        neurons = draw_neurons(rng, neuron, units, classes, like_quantizer)
+        append(DenseLayer(weight_exp=shift, **weights, **neurons))
+    return _program(neuron, layers, input_shape, steps, classes)
+
+
+def _draw_convolution(
+    rng: np.random.Generator, neuron: NeuronKind, input_shape: tuple[int, int, int], weight_exp: int,
+    weight_kind: str | None, like_quantizer: bool,
+) -> ConvLayer:  # fmt: skip
+    """Without a readout."""
+    channels = input_shape[0]
+    groups = int(rng.choice([count for count in (1, 1, 2, channels) if channels % count == 0]))
+    outputs = groups * int(rng.integers(1, 4))
+    padding, dilation = int(rng.integers(0, 3)), int(rng.choice([1, 1, 2]))
+    largest = (min(input_shape[1:]) + 2 * padding - 1) // dilation + 1
+    kernel_size = min(int(rng.integers(1, 6)), largest)
+    weights = draw_weights(rng, (outputs, channels // groups, kernel_size, kernel_size), weight_kind, like_quantizer)
+    weights["weight"] = cut_to_exponent(weights["weight"], weight_exp)
+    stride = int(rng.choice([1, 1, 1, 2, 3]))
+    reach = dilation * (kernel_size - 1) + 1
+    neurons = outputs * int(np.prod([(size + 2 * padding - reach) // stride + 1 for size in input_shape[1:]]))
+    return ConvLayer(
+        weight_exp=weight_exp, input_shape=input_shape, stride=stride, padding=padding, dilation=dilation,
+        groups=groups, **weights, **draw_neurons(rng, neuron, neurons, 0, like_quantizer),
+    )  # fmt: skip
+
+
+def _program(
+    neuron: NeuronKind, layers: list[Layer], input_shape: tuple[int, int, int], steps: int, classes: int
+) -> Program:
     return Program(
         name=f"random-{neuron}",
         layers=tuple(layers),
         classes=tuple(f"class{index}" for index in range(classes)),
-        input_shape=(1, 1, sizes[0]),
+        input_shape=input_shape,
         steps=steps,
         burnin_steps=steps // 5,
         target="loihi2",
@@ -107,75 +191,6 @@ def _spikes(rng: np.random.Generator, recordings: int, steps: int, inputs: int) 
     return (rng.random((recordings, steps, inputs)) < rates_R[:, None, None]).astype(np.uint8)
 
 
-def _draw_weight_exp(rng: np.random.Generator, given: int | None, like_quantizer: bool) -> int:
-    if given is not None:
-        return given
-    low, high = (-7, 0) if like_quantizer else (WEIGHT_EXP_MIN, WEIGHT_EXP_MAX)
-    return int(rng.integers(low, high, endpoint=True))
-
-
-def _draw_weight(rng: np.random.Generator, shape: tuple[int, int], kind: str | None) -> NDArray[np.int32]:
-    kind = kind or str(rng.choice(list(WEIGHT_KINDS), p=list(WEIGHT_KINDS.values())))
-    # Drawn without the lowest bit, which is zero in sign mode MIXED.
-    low, high = MIXED_WEIGHT_MIN // 2, MIXED_WEIGHT_MAX // 2
-    half: NDArray[np.int64]
-    if kind == "zero":
-        half = np.zeros(shape, np.int64)
-    elif kind == "largest":
-        half = np.full(shape, rng.choice([low, high]))
-    elif kind == "ends":
-        half = rng.choice(np.array([low, 0, high]), shape)
-    else:
-        low, high = (0 if kind == "positive" else low), (0 if kind == "negative" else high)
-        half = rng.integers(low, high, shape, np.int64, endpoint=True)
-    return (2 * half).astype(np.int32)
-
-
-def _draw_neurons(
-    rng: np.random.Generator,
-    neuron: NeuronKind,
-    weight: NDArray[np.int32],
-    weight_exp: int,
-    classes: int,
-    like_quantizer: bool,
-) -> DenseLayer:
-    """Everything but the threshold, which stands at its maximum."""
-    units = weight.shape[0]
-    bias_mant, bias_exp, dr, rho = np.zeros(units, np.int32), 0, 0, 0
-    if neuron == "decolle":
-        dr = _draw_decay(rng)
-        # As many powers of two as the register has: from no effect to saturation in one step.
-        rho = int(rng.choice([0, STATE_LIMIT - 1, *rng.integers(0, 1 << rng.integers(1, 24), 4)]))
-    else:
-        size = int(rng.choice([0, 100, BIAS_MANT_MAX]))
-        bias_mant = rng.integers(-size, size, units, endpoint=True).astype(np.int32)
-        if size == BIAS_MANT_MAX:
-            bias_mant[0] = BIAS_MANT_MIN
-        bias_exp = 6 if like_quantizer else int(rng.integers(0, BIAS_EXP_MAX, endpoint=True))
-    return DenseLayer(
-        neuron=neuron, weight=weight, weight_exp=weight_exp, du=_draw_decay(rng), dv=_draw_decay(rng),
-        vth=np.full(units, VTH_MAX, np.int32), bias_mant=bias_mant, bias_exp=bias_exp, dr=dr, rho=rho,
-        readout_weight=rng.integers(-127, 127, (classes, units), endpoint=True).astype(np.int32),
-        readout_bias=rng.integers(-127, 127, classes, endpoint=True).astype(np.int32),
-    )  # fmt: skip
-
-
-def _draw_decay(rng: np.random.Generator) -> int:
-    return int(rng.choice([0, DECAY_UNITY - 1, *rng.integers(0, DECAY_UNITY, 6), *rng.integers(0, 600, 6)]))
-
-
-def _draw_threshold(
-    rng: np.random.Generator, layer: DenseLayer, spikes_RTI: NDArray[np.uint8], start: int
-) -> NDArray[np.int32]:
-    """(N,) thresholds at a quantile of the potential that is reached while the threshold is at its maximum."""
-    # Stock LIF has one threshold for all its neurons, and an unsigned one.
-    per_neuron = layer.neuron == "decolle"
-    lowest, count = (-VTH_MAX, layer.num_neurons) if per_neuron else (0, 1)
-    if rng.random() < FREE_THRESHOLD:
-        vth_N = rng.choice([lowest, VTH_MAX, *rng.integers(lowest, VTH_MAX, 4, endpoint=True)], count)
-    else:
-        voltage_RTN = run_layer(layer, spikes_RTI, first=start, record=True).registers["v"]
-        pool = voltage_RTN.reshape(-1, count) if per_neuron else voltage_RTN[voltage_RTN > 0][:, None]
-        quantile_N = np.quantile(pool, rng.uniform(0.5, 0.95), axis=0) if len(pool) else np.zeros(count)
-        vth_N = np.clip(quantile_N.astype(np.int64) >> ALIGN_SHIFT, lowest, VTH_MAX)
-    return np.broadcast_to(vth_N, layer.num_neurons).astype(np.int32)
+def _draw_delay(rng: np.random.Generator, shape: tuple[int, int], largest: int) -> NDArray[np.int32]:
+    assert 0 <= largest <= DELAY_MAX
+    return rng.integers(0, largest, shape, endpoint=True).astype(np.int32) if largest else no_delay()

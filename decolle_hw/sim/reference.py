@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.program import DenseLayer, Program, first_step
-from decolle_hw.sim.kernels import cuba_layer, decolle_layer
-from decolle_hw.sim.trace import LayerTrace, Trace
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
+from decolle_hw.compiler.program import Program
+from decolle_hw.sim.conv_kernels import conv_layer
+from decolle_hw.sim.kernels import delayed_layer, dense_layer
+from decolle_hw.sim.trace import LayerTrace, Trace, register_names
 
 
 def run_reference(program: Program, spikes_RTI: NDArray[np.uint8], *, record: bool = False) -> Trace:
@@ -26,31 +30,51 @@ def run_reference(program: Program, spikes_RTI: NDArray[np.uint8], *, record: bo
     program.check_input(spikes_RTI)
     layers = []
     for index, layer in enumerate(program.layers):
-        trace = run_layer(layer, spikes_RTI, first=first_step(layer, index), record=record)
+        trace = run_layer(layer, spikes_RTI, first=program.first_step(index), record=record)
         layers.append(trace)
         spikes_RTI = trace.spikes
     return Trace(tuple(layers))
 
 
-def run_layer(layer: DenseLayer, spikes_RTI: NDArray[np.uint8], *, first: int, record: bool) -> LayerTrace:
+def run_layer(layer: Layer, spikes_RTI: NDArray[np.uint8], *, first: int, record: bool) -> LayerTrace:
     """One layer, zero until step `first`. See `run_reference`."""
     shape = (*spikes_RTI.shape[:2], layer.num_neurons)
-    names = ("u", "v", "r") if layer.neuron == "decolle" else ("u", "v")
     spikes = np.zeros(shape, np.uint8)
-    registers = {name: np.zeros(shape if record else (0, 0, 0), np.int32) for name in names}
-    weight_IN = np.ascontiguousarray(layer.weight.T, dtype=np.int16)
+    out = {name: np.zeros(shape if record and name in register_names(layer) else (0, 0, 0), np.int32) for name in "uvr"}
+    registers = (layer.neuron == "decolle", layer.du, layer.dv, layer.dr, layer.rho)
     words_RTI = _whole_words(spikes_RTI)
-    if layer.neuron == "decolle":
-        decolle_layer(
-            words_RTI, weight_IN, layer.weight_exp, layer.du, layer.dv, layer.vth, layer.bias, layer.dr, layer.rho,
-            record, spikes, registers["u"], registers["v"], registers["r"],
-        )  # fmt: skip
+    common = (registers, first, record, spikes, out["u"], out["v"], out["r"])
+    if isinstance(layer, ConvLayer):
+        _run_convolution(layer, words_RTI, common)
     else:
-        cuba_layer(
-            words_RTI, weight_IN, layer.weight_exp, layer.du, layer.dv, layer.vth, layer.bias,
-            first, record, spikes, registers["u"], registers["v"],
-        )  # fmt: skip
-    return LayerTrace(spikes, registers if record else {})
+        assert isinstance(layer, DenseLayer)
+        weight_IN = np.ascontiguousarray(layer.weight.T, dtype=np.int16)
+        if layer.max_delay:
+            delay_IN = np.ascontiguousarray(layer.delay.T, dtype=np.uint8)
+            delayed_layer(words_RTI, weight_IN, delay_IN, layer.weight_exp, layer.vth, layer.bias, *common)
+        else:
+            dense_layer(words_RTI, weight_IN, layer.weight_exp, layer.vth, layer.bias, *common)
+    return LayerTrace(spikes, {name: out[name] for name in register_names(layer)} if record else {})
+
+
+def _run_convolution(layer: ConvLayer, words_RTI: NDArray[np.uint8], common: tuple[Any, ...]) -> None:
+    geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    mirrored = layer.stride == layer.dilation == layer.groups == 1
+    channels_in, channels, groups = layer.input_shape[0], layer.map_shape[0], layer.groups
+    # (channels, c/groups, K, K) -> (c, K, K, channels/groups)
+    grouped = layer.plain_weight.reshape(groups, channels // groups, channels_in // groups, *layer.weight.shape[2:])
+    weight_cKKC = grouped.transpose(0, 2, 3, 4, 1).reshape(channels_in, *layer.weight.shape[2:], channels // groups)
+    if mirrored:
+        weight_cKKC = weight_cKKC[:, :, ::-1]
+    conv_layer(
+        words_RTI, layer.input_shape, np.ascontiguousarray(weight_cKKC, dtype=np.int16), mirrored, geometry,
+        0 if layer.is_pooling else 1, layer.map_shape,
+        _channels_last(layer.vth, channels), _channels_last(layer.bias, channels), *common,
+    )  # fmt: skip
+
+
+def _channels_last(values_N: NDArray[np.int32], channels: int) -> NDArray[np.int32]:
+    return np.ascontiguousarray(values_N.reshape(channels, -1).T).reshape(-1)
 
 
 def _whole_words(spikes_RTI: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from decolle_hw.compiler.layers import Layer
 from decolle_hw.compiler.program import Program
+
+
+def register_names(layer: Layer) -> tuple[str, ...]:
+    """Registers that a recorded trace of a layer holds."""
+    return ("u", "v", "r") if layer.neuron == "decolle" else ("u", "v")
 
 
 @dataclass(frozen=True)
