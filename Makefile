@@ -19,7 +19,7 @@ test: $(STAMP)
 # NMNIST: a folder with recordings, FOLDER/{train,test}/<digit>/*.bin
 bench: $(STAMP)
 	$(BIN)/python benchmarks/train_throughput.py --data $(NMNIST)
-	$(BIN)/python benchmarks/reference_vs_lava.py --random
+	$(BIN)/python benchmarks/simulator.py --random cuba decolle
 
 clean:
 	rm -rf .venv build *.egg-info

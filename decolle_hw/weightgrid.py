@@ -13,7 +13,7 @@ inhibitory   -(2**n - 1)        0
 Training (`training.quantize`) and the compiler use the same functions, and a step is always a float32 number, as is all
 arithmetic with it: so a network lands on chip on exactly the integers that it was trained with.
 
-Source of the limits: lava.utils.weightutils; there a mixed weight of n bits is stored as 2**(9-n) q, which is even.
+A mixed weight of n bits is stored as 2**(9-n) q, see `decolle_hw.fixedpoint.weight_limits`.
 """
 
 # K bins that hold weights, S steps that are tried
@@ -28,7 +28,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from decolle_hw.fixedpoint import weight_limits
+
 SignMode = Literal["mixed", "excitatory", "inhibitory"]
+SIGN_MODES: tuple[SignMode, ...] = get_args(SignMode)
 BITS_MIN, BITS_MAX = 2, 8
 
 # Numba carries no annotations.
@@ -49,12 +52,10 @@ def grid_limits(bits: int, sign_mode: SignMode = "mixed") -> tuple[int, int]:
     """(low, high): the smallest and the largest integer of a synapse; `ValueError` names what there is not."""
     if not BITS_MIN <= bits <= BITS_MAX:
         raise ValueError(f"weight_bits {bits}: a synapse has {BITS_MIN} to {BITS_MAX} bits")
-    if sign_mode not in get_args(SignMode):
-        raise ValueError(f"sign_mode {sign_mode!r}: known are {', '.join(get_args(SignMode))}")
-    if sign_mode == "mixed":
-        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    largest = (1 << bits) - 1
-    return (0, largest) if sign_mode == "excitatory" else (-largest, 0)
+    if sign_mode not in SIGN_MODES:
+        raise ValueError(f"sign_mode {sign_mode!r}: known are {', '.join(SIGN_MODES)}")
+    low, high, stored_step = weight_limits(bits, sign_mode)
+    return low // stored_step, high // stored_step
 
 
 def to_grid(weight: ArrayLike, step: float, bits: int, sign_mode: SignMode = "mixed") -> NDArray[np.int32]:

@@ -132,7 +132,7 @@ def _read_layer(group: h5py.Group, where: str, path: Path) -> Layer:
     entry = _subgroup(group, where, path)
     kind = _text(entry, "kind", path)
     if kind not in KINDS:
-        raise _damaged(path, f"{GROUP}/{where}/kind", f"is {kind!r}, not one of {', '.join(KINDS)}")
+        raise _damaged(path, f"{GROUP}/{where}/kind", f"is {_shown(kind)}, not one of {', '.join(KINDS)}")
     values: dict[str, Any] = {}
     for field in dataclasses.fields(KINDS[kind]):
         name, type_ = field.name, str(field.type)
@@ -210,7 +210,7 @@ def _attribute(group: h5py.Group, name: str, path: Path) -> Any:
 def _integer(group: h5py.Group, name: str, path: Path) -> int:
     value = _attribute(group, name, path)
     if not isinstance(value, np.integer):
-        raise _damaged(path, f"{group.name.lstrip('/')}/{name}", f"is {value!r}, not an integer")
+        raise _damaged(path, f"{group.name.lstrip('/')}/{name}", f"is {_shown(value)}, not an integer")
     return int(value)
 
 
@@ -227,6 +227,12 @@ def _text(group: h5py.Group, name: str, path: Path) -> str:
         return bytes(value).decode()
     except (ValueError, TypeError):
         raise _damaged(path, f"{group.name.lstrip('/')}/{name}", "is not a text") from None
+
+
+def _shown(value: Any) -> str:
+    """On one line, and no longer than a line bears."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _damaged(path: Path, field: str, what: str) -> ArtifactError:

@@ -31,10 +31,10 @@ from decolle_hw.fixedpoint import (
     WEIGHT_EXP_MIN,
     weight_limits,
 )
+from decolle_hw.weightgrid import BITS_MAX, BITS_MIN, SIGN_MODES, SignMode
 
 NeuronKind = Literal["decolle", "cuba"]
-SignMode = Literal["mixed", "excitatory", "inhibitory"]
-NEURON_KINDS, SIGN_MODES = ("decolle", "cuba"), ("mixed", "excitatory", "inhibitory")
+NEURON_KINDS = ("decolle", "cuba")
 
 POOL_WEIGHT = 2  # the smallest of sign mode MIXED; any positive weight over a threshold of 0 makes an OR
 READOUT_MIN, READOUT_MAX = -128, 127  # signed 8 bit
@@ -98,6 +98,10 @@ class Layer:
         """Connections between two neurons, those of weight zero included."""
         raise NotImplementedError
 
+    def fan_out(self) -> NDArray[np.int64]:
+        """(I,) synapses that a spike of each input goes through, those of weight zero included."""
+        raise NotImplementedError
+
     @property
     def is_pooling(self) -> bool:
         """A stage that the float network has not: its one step of latency is a delay there."""
@@ -116,7 +120,7 @@ class Layer:
         """Each rule relies on those before, in all of these."""
         yield "neuron", self.neuron in NEURON_KINDS, "decolle or cuba"
         yield "sign_mode", self.sign_mode in SIGN_MODES, "mixed, excitatory or inhibitory"
-        yield "weight_bits", 2 <= self.weight_bits <= 8, "2..8"
+        yield "weight_bits", BITS_MIN <= self.weight_bits <= BITS_MAX, f"{BITS_MIN}..{BITS_MAX}"
         low, high, step = weight_limits(self.weight_bits, self.sign_mode)
         yield "weight", self.weight.size > 0, "no dimension of 0"
         grid = f"multiples of {step} in {low}..{high} ({self.sign_mode}, {self.weight_bits} bit)"
@@ -166,6 +170,9 @@ class DenseLayer(Layer):
     @property
     def num_synapses(self) -> int:
         return int(self.weight.size)
+
+    def fan_out(self) -> NDArray[np.int64]:
+        return np.full(self.num_inputs, self.num_neurons, np.int64)
 
     @property
     def max_delay(self) -> int:
@@ -222,6 +229,23 @@ class ConvLayer(Layer):
         """Connections of all neurons, those that reach into the padding included."""
         return self.num_neurons * int(np.prod(self.weight.shape[1:]))
 
+    def fan_out(self) -> NDArray[np.int64]:
+        rows, columns = (
+            self._taps(inputs, neurons)
+            for inputs, neurons in zip(self.input_shape[1:], self.map_shape[1:], strict=True)
+        )
+        of_channel = np.outer(rows, columns).reshape(-1) * (self.map_shape[0] // self.groups)
+        return np.tile(of_channel, self.input_shape[0])
+
+    def _taps(self, inputs: int, neurons: int) -> NDArray[np.int64]:
+        """(inputs,) neurons along one axis of the map that see each place of the input."""
+        places = (
+            np.arange(neurons)[:, None] * self.stride - self.padding
+            + np.arange(self.kernel_size)[None] * self.dilation
+        )  # fmt: skip
+        inside = places[(places >= 0) & (places < inputs)]
+        return np.bincount(inside, minlength=inputs).astype(np.int64)
+
     @property
     def is_pooling(self) -> bool:
         return self.pooling
@@ -254,7 +278,8 @@ class ConvLayer(Layer):
 
     def _is_or(self) -> bool:
         return (
-            self.neuron == "cuba" and self.groups == self.weight.shape[0] and bool(np.all(self.weight > 0))
+            self.neuron == "cuba" and self.groups == self.weight.shape[0]
+            and self.weight_exp == 0 and bool(np.all(self.weight == POOL_WEIGHT))
             and self.stride == self.kernel_size and self.padding == 0 and self.dilation == 1
             and self.du == self.dv == DECAY_UNITY - 1 and not np.any(self.vth) and not np.any(self.bias_mant)
         )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.layers import SIGN_MODES, Layer, NeuronKind
+from decolle_hw.compiler.layers import Layer, NeuronKind
 from decolle_hw.fixedpoint import (
     ALIGN_SHIFT,
     BIAS_EXP_MAX,
@@ -23,6 +23,7 @@ from decolle_hw.fixedpoint import (
     weight_limits,
 )
 from decolle_hw.sim.reference import run_layer
+from decolle_hw.weightgrid import SIGN_MODES
 
 # Kinds of weights, and how often each is drawn.
 WEIGHT_KINDS = {
@@ -75,7 +76,8 @@ def draw_weights(
 def cut_to_exponent(weight: NDArray[np.int32], weight_exp: int) -> NDArray[np.int32]:
     """Without the bits that a negative exponent would cut off the sum; towards zero, as the grid goes on there."""
     step = 1 << max(0, -weight_exp)
-    return (np.sign(weight) * (np.abs(weight) // step * step)).astype(np.int32)
+    cut: NDArray[np.int32] = (np.sign(weight) * (np.abs(weight) // step * step)).astype(np.int32)
+    return cut
 
 
 def draw_neurons(

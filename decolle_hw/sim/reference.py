@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
 from decolle_hw.compiler.program import Program
-from decolle_hw.sim.conv_kernels import conv_layer
+from decolle_hw.sim.conv_kernels import conv_layer, pooling_layer
 from decolle_hw.sim.kernels import delayed_layer, dense_layer
 from decolle_hw.sim.trace import LayerTrace, Trace, register_names
 
@@ -45,7 +45,7 @@ def run_layer(layer: Layer, spikes_RTI: NDArray[np.uint8], *, first: int, record
     words_RTI = _whole_words(spikes_RTI)
     common = (registers, first, record, spikes, out["u"], out["v"], out["r"])
     if isinstance(layer, ConvLayer):
-        _run_convolution(layer, words_RTI, common)
+        (_run_pooling if layer.is_pooling else _run_convolution)(layer, words_RTI, common)
     else:
         assert isinstance(layer, DenseLayer)
         weight_IN = np.ascontiguousarray(layer.weight.T, dtype=np.int16)
@@ -59,17 +59,31 @@ def run_layer(layer: Layer, spikes_RTI: NDArray[np.uint8], *, first: int, record
 
 def _run_convolution(layer: ConvLayer, words_RTI: NDArray[np.uint8], common: tuple[Any, ...]) -> None:
     geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    mirrored = layer.stride == layer.dilation == layer.groups == 1
-    channels_in, channels, groups = layer.input_shape[0], layer.map_shape[0], layer.groups
+    kernel, channels_in, channels, groups = layer.kernel_size, layer.input_shape[0], layer.map_shape[0], layer.groups
     # (channels, c/groups, K, K) -> (c, K, K, channels/groups)
-    grouped = layer.plain_weight.reshape(groups, channels // groups, channels_in // groups, *layer.weight.shape[2:])
-    weight_cKKC = grouped.transpose(0, 2, 3, 4, 1).reshape(channels_in, *layer.weight.shape[2:], channels // groups)
-    if mirrored:
-        weight_cKKC = weight_cKKC[:, :, ::-1]
+    grouped = layer.plain_weight.reshape(groups, channels // groups, channels_in // groups, kernel, kernel)
+    weight_cKKC = grouped.transpose(0, 2, 3, 4, 1).reshape(channels_in, kernel, kernel, channels // groups)
+    weight_cKKC = np.ascontiguousarray(weight_cKKC, dtype=np.int16)
+    mirrored_cKX = np.zeros((0, 0, 0), np.int16)
+    if layer.stride == layer.dilation == layer.groups == 1:
+        mirrored_cKX = np.ascontiguousarray(weight_cKKC[:, :, ::-1]).reshape(channels_in, kernel, kernel * channels)
+    place_I3 = np.stack(np.unravel_index(np.arange(layer.num_inputs), layer.input_shape), 1)
     conv_layer(
-        words_RTI, layer.input_shape, np.ascontiguousarray(weight_cKKC, dtype=np.int16), mirrored, geometry,
-        0 if layer.is_pooling else 1, layer.map_shape,
+        words_RTI, np.ascontiguousarray(place_I3), weight_cKKC, mirrored_cKX, geometry, layer.map_shape,
         _channels_last(layer.vth, channels), _channels_last(layer.bias, channels), *common,
+    )  # fmt: skip
+
+
+def _run_pooling(layer: ConvLayer, words_RTI: NDArray[np.uint8], common: tuple[Any, ...]) -> None:
+    _, first, record, spikes, out_u, out_v, _ = common
+    channel, y, x = np.unravel_index(np.arange(layer.num_inputs), layer.input_shape)
+    _, height, width = layer.map_shape
+    row, column = y // layer.stride, x // layer.stride
+    seen = (row < height) & (column < width)
+    window_I = np.where(seen, (channel * height + row) * width + column, layer.num_neurons)
+    pooling_layer(
+        words_RTI, window_I, int(layer.plain_weight.flat[0]), layer.du, layer.dv, layer.vth, layer.bias,
+        first, record, spikes, out_u, out_v,
     )  # fmt: skip
 
 
