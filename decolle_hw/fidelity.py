@@ -1,4 +1,4 @@
-"""Accuracy and spikes along the chain: float network against the integer reference on the same recordings."""
+"""Accuracy and spikes of the float network against the integer reference on the same recordings, as `compile` shows."""
 
 # R recordings, T steps, I inputs, N neurons
 
@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
+from decolle_hw.agreement import SpikeAgreement
+from decolle_hw.chain import peaks, recordings_at_once, run_float, stages_of
 from decolle_hw.compiler.program import Program
 from decolle_hw.data import BinnedRecordings
 from decolle_hw.fixedpoint import STATE_LIMIT
-from decolle_hw.nn.network import DecolleNetwork, decide
-from decolle_hw.sim import trace as integer
+from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.sim.reference import run_reference
+from decolle_hw.sim.trace import decide
 
 BATCH = 32  # recordings at a time: bounds memory, whatever the data set
 
@@ -29,10 +30,12 @@ class Fidelity:
     float_hits: int
     integer_hits: int
     same_decision: int
-    spike_agreement: list[float]  # per layer: share of (recording, step, neuron) with the same spike
-    float_rate: list[float]  # per layer, spikes per neuron and step
+    # Per float layer, after pooling where it pools:
+    spike_agreement: list[float]  # share of (recording, step, neuron) with the same spike
+    float_rate: list[float]  # spikes per neuron and step
     integer_rate: list[float]
-    register_peak: list[dict[str, float]] = field(default_factory=list)  # per layer: largest |u|, |v|, |r| / 2**23
+    register_peak: list[dict[str, float]] = field(default_factory=list)  # per program layer: |u|, |v|, |r| / 2**23
+    compared_layers: list[int] = field(default_factory=list)  # layer of the program that each float layer became
 
     @property
     def float_accuracy(self) -> float:
@@ -54,35 +57,31 @@ def to_batch_first(spikes_TBI: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(spikes_TBI.transpose(1, 0, 2))
 
 
-@torch.no_grad()
 def float_against_integer(network: DecolleNetwork, program: Program, recordings: BinnedRecordings) -> Fidelity:
     """Run recordings through both and count. Both start each recording from the reset state."""
-    layers = len(program.layers)
+    compared = [indices[-1] for indices in stages_of(network, program)]
     float_hits = integer_hits = same_decision = 0
-    agreement, float_spikes, integer_spikes = np.zeros(layers), np.zeros(layers), np.zeros(layers)
-    peaks: list[dict[str, float]] = [{} for _ in range(layers)]
-    for which in batches(len(recordings)):
-        spikes_TBI = recordings.dense(which)
-        outputs, _ = network(torch.from_numpy(spikes_TBI).float(), network.zero_state(len(which)))
-        trace = run_reference(program, to_batch_first(spikes_TBI), record=True)
-        float_decision = decide(outputs[-1].readout_TBC, program.burnin_steps).numpy()
-        integer_decision = integer.decide(program, trace)
+    spikes = dict.fromkeys(compared, SpikeAgreement())
+    highest: list[dict[str, float]] = [{} for _ in program.layers]
+    for which in batches(len(recordings), recordings_at_once(program, recordings.window)):
+        spikes_RTI = to_batch_first(recordings.dense(which))
+        floats = run_float(network, program, spikes_RTI)
+        trace = run_reference(program, spikes_RTI, record=True)
+        integer_decision = decide(program, trace)
         labels = recordings.labels[which]
-        float_hits += int((float_decision == labels).sum())
+        float_hits += int((floats.decisions_R == labels).sum())
         integer_hits += int((integer_decision == labels).sum())
-        same_decision += int((float_decision == integer_decision).sum())
-        for index, (output, layer) in enumerate(zip(outputs, trace.layers, strict=True)):
-            float_BTN = output.spikes_TBN.numpy().transpose(1, 0, 2)
-            agreement[index] += (float_BTN == layer.spikes).mean() * len(which)
-            float_spikes[index] += float_BTN.mean() * len(which)
-            integer_spikes[index] += layer.spikes.mean() * len(which)
-            for name, values in layer.registers.items():
-                peak = float(np.abs(values).max()) / STATE_LIMIT
-                peaks[index][name] = max(peaks[index].get(name, 0.0), peak)
-    count = len(recordings)
+        same_decision += int((floats.decisions_R == integer_decision).sum())
+        for index in compared:
+            spikes[index] += SpikeAgreement.of(floats.layers[index].spikes_RTN, trace.layers[index].spikes)
+        for so_far, layer in zip(highest, trace.layers, strict=True):
+            for name, peak in peaks(layer).items():
+                so_far[name] = max(so_far.get(name, 0.0), peak / STATE_LIMIT)
     return Fidelity(
-        count, float_hits, integer_hits, same_decision,
-        (agreement / count).tolist(), (float_spikes / count).tolist(), (integer_spikes / count).tolist(), peaks,
+        len(recordings), float_hits, integer_hits, same_decision,
+        [one.agreement for one in spikes.values()],
+        [one.left_rate for one in spikes.values()], [one.right_rate for one in spikes.values()],
+        highest, compared,
     )  # fmt: skip
 
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_programs import make_program, make_spikes
 
-from decolle_hw.compiler.program import NeuronKind, Program
-from decolle_hw.sim.compare import compare
+from decolle_hw.compiler.layers import NeuronKind
+from decolle_hw.compiler.program import Program
+from decolle_hw.sim.compare import compare, place_in_map
 from decolle_hw.sim.random_program import random_program, random_spikes
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace
@@ -85,3 +87,36 @@ def test_traces_that_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="registers"):
         compare(program, trace, bare)
     assert compare(program, bare, bare).per_quantity.keys() == {"spikes"}
+
+
+def test_counts_of_each_layer() -> None:
+    program, trace = program_and_trace("decolle")
+    result = compare(program, trace, planted(trace, 1, "v", (2, 0, 1), (1, 11, 0)))
+    assert result.per_layer == (
+        dict.fromkeys(("u", "v", "r", "spikes"), (3 * 12 * 8, 0)),
+        dict.fromkeys(("u", "v", "r", "spikes"), (3 * 12 * 6, 0)) | {"v": (3 * 12 * 6, 2)},
+    )
+
+
+def test_batches_are_joined() -> None:
+    """Counts add up, and recordings are counted from the first batch on."""
+    program, trace = program_and_trace("decolle")
+    other = planted(trace, 1, "u", (1, 3, 2), (2, 0, 0))
+    parts = [compare(program, trace.take(k, k + 1), other.take(k, k + 1)) for k in range(3)]
+    assert parts[1].first is not None and parts[1].first.recording == 0
+    assert parts[0].followed_by(parts[1], 1).followed_by(parts[2], 2) == compare(program, trace, other)
+    assert parts[0].followed_by(parts[1].followed_by(parts[2], 1), 1) == compare(program, trace, other)
+
+
+def test_place_and_step_on_chip() -> None:
+    """A pooling stage runs one step later there, and so does all that follows it."""
+    program = make_program("pooled", "decolle")  # convolution, pooling, convolution, dense
+    trace = run_reference(program, make_spikes(0, 2), record=True)
+    for layer, late in enumerate((0, 1, 1, 1)):
+        neurons = program.layers[layer].num_neurons
+        first = compare(program, trace, planted(trace, layer, "u", (1, 7, neurons - 2))).first
+        assert first is not None and (first.step, first.chip_step) == (7, 7 + late)
+        assert ("(8 on chip)" in str(first)) == bool(late)
+        shape = getattr(program.layers[layer], "map_shape", None)
+        assert first.place == (None if shape is None else (shape[0] - 1, shape[1] - 1, shape[2] - 2))
+    assert place_in_map(program.layers[0], 1 * 36 + 2 * 6 + 3) == (1, 2, 3)
