@@ -138,7 +138,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise SpecError(f"--set {override!r}: expected key=value, for example training.num_epochs=5")
     *parents, last = key.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:  # left out, or written as null, as the description of a run has it
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             raise SpecError(f"--set {override!r}: {parent!r} is a value, not a section")
     try:

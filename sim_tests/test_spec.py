@@ -59,3 +59,12 @@ def test_relative_data_paths_count_from_the_yaml_and_overrides_from_here(tmp_pat
     monkeypatch.chdir(tmp_path / "here")
     assert load_model_spec(str(own)).dataset.path == str(tmp_path / "there" / "data")
     assert load_model_spec("../there/own.yaml", ("dataset.path=mine",)).dataset.path == str(tmp_path / "here" / "mine")
+
+
+def test_an_override_reaches_into_a_section_that_is_written_as_null(tmp_path):
+    """As the description in a run's folder has it."""
+    own = tmp_path / "own.yaml"
+    own.write_text(model_spec_to_yaml(load_model_spec("digits")))
+    assert "quantize: null" in own.read_text()
+    quantize = load_model_spec(str(own), ("training.quantize.weight_bits=4",)).training.quantize
+    assert quantize is not None and quantize.weight_bits == 4
