@@ -20,6 +20,7 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/train_throughput.py --data $(NMNIST)
 	$(BIN)/python benchmarks/simulator.py --random cuba decolle
+	$(BIN)/python benchmarks/run_memory.py
 
 clean:
 	rm -rf .venv build *.egg-info

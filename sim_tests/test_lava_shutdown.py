@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decolle_hw.compiler.program import NeuronKind
+from decolle_hw.compiler.layers import NeuronKind
 from decolle_hw.sim.random_program import random_program
 
 try:
@@ -160,6 +160,20 @@ def test_ctrl_c_ends_a_run(tmp_path: Path, whom: str) -> None:
         else:
             run.process.send_signal(signal.SIGINT)
         assert run.ends(130) == "error: interrupted\n"
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_the_end_of_the_parent_ends_a_run(tmp_path: Path, how: str) -> None:
+    """SIGTERM cleans up as Ctrl-C does; after SIGKILL nobody is there to remove files, but no process stays."""
+    with running(tmp_path) as run:
+        run.wait_for("done")
+        assert len(run.workers()) == WORKERS and run.segments
+        if how == "terminate":
+            os.killpg(run.process.pid, signal.SIGTERM)
+            assert run.ends(143) == "error: interrupted\n"
+        elif sys.platform.startswith("linux"):  # elsewhere the kernel ends no orphans
+            run.process.kill()
+            run.ends(-signal.SIGKILL, spared=("decolle-hw-lava-", "pymp-"))
 
 
 def test_ctrl_c_again_and_again_ends_a_run(tmp_path: Path) -> None:

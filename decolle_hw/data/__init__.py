@@ -8,14 +8,25 @@
 """
 
 from decolle_hw.data.binning import Progress
-from decolle_hw.data.load import dataset_classes, load_folder, load_split, recording_events
+from decolle_hw.data.load import (
+    dataset_classes,
+    load_folder,
+    load_split,
+    recording_events,
+    stream_folder,
+    stream_split,
+)
 from decolle_hw.data.recordings import BinnedRecordings
+from decolle_hw.data.stream import RecordingStream
 
 __all__ = [
     "BinnedRecordings",
     "Progress",
+    "RecordingStream",
     "dataset_classes",
     "load_folder",
     "load_split",
     "recording_events",
+    "stream_folder",
+    "stream_split",
 ]

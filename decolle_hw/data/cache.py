@@ -19,23 +19,29 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from decolle_hw.atomic import new_file
+from decolle_hw.data.recordings import offsets
 from decolle_hw.data.source import Source
-from decolle_hw.errors import UsageError
+from decolle_hw.errors import DataError, SpecError, UsageError
 from decolle_hw.spec import DatasetSpec
 
 Packed = tuple[NDArray[np.int64], NDArray[np.int32]]  # indptr (R+1,), active (total,)
 
 FOLDER_VARIABLE = "DECOLLE_HW_CACHE"
-# Key, lengths of indptr and active, CRC-32 of what follows: indptr (int64) and active (int32), little-endian.
+# Key, lengths of indptr and active, CRC-32 of active and then indptr. What follows: indptr (int64) and active (int32),
+# little-endian.
 HEAD = struct.Struct("<64s2QI")
+BLOCK_BYTES = 1 << 20  # at a time where a file is only checked
 LARGEST_BYTES = 20_000_000_000  # of all files together; the least recently used ones make room
 
 
@@ -58,6 +64,11 @@ def folder() -> Path | None:
         return None
 
 
+def is_used_for(spec: DatasetSpec) -> bool:
+    """Not for the embedded digits: all of them are recorded in a second."""
+    return spec.cache and spec.name != "digits"
+
+
 def key_of(source: Source, spec: DatasetSpec, steps: int | None) -> str:
     """64 hexadecimal digits that change whenever the binned recordings may have changed.
 
@@ -73,6 +84,50 @@ def key_of(source: Source, spec: DatasetSpec, steps: int | None) -> str:
     return hashlib.sha256(json.dumps(decisive).encode("ascii")).hexdigest()
 
 
+class Kept(NamedTuple):
+    """A file that was checked, to be read in parts."""
+
+    file: Path
+    indptr: NDArray[np.int64]  # (R+1,)
+
+    def entries(self, stream: BinaryIO, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[NDArray[np.int32]]:
+        """Active entries of the recordings with these numbers, one by one.
+
+        Args: stream: `file`, open; it stays readable even when another process makes room meanwhile.
+        Raises `DataError` for a file that was shortened by hand.
+        """
+        begin = HEAD.size + 8 * len(self.indptr)
+        for row in rows:
+            first, last = int(self.indptr[row]), int(self.indptr[row + 1])
+            # Read and not mapped: pages of a map would count as memory of this process until the end.
+            stream.seek(begin + 4 * first)
+            content = stream.read(4 * (last - first))
+            if len(content) != 4 * (last - first):
+                raise DataError(f"{self.file}: was shortened while it was read; run the command again")
+            yield np.frombuffer(content, "<i4").astype(np.int32, copy=False)
+
+
+def find(key: str, recordings: int) -> Kept | None:
+    """What `write` kept under this key, whole and checked but not read; otherwise as `read`."""
+    file = _file(key)
+    if file is None:
+        return None
+    try:
+        with file.open("rb") as stream:
+            head = _head(stream, key, recordings)
+            if head is None:
+                return None
+            indptr, checksum = np.fromfile(stream, "<i8", recordings + 1), 0
+            while block := stream.read(BLOCK_BYTES):
+                checksum = zlib.crc32(block, checksum)
+    except OSError:
+        return None
+    if head.checksum != zlib.crc32(indptr.data, checksum):
+        return None
+    _mark_as_used(file)
+    return Kept(file, indptr.astype(np.int64, copy=False))
+
+
 def read(key: str, recordings: int) -> Packed | None:
     """What `write` kept under this key, or None; a file that is damaged or not ours counts as none."""
     file = _file(key)
@@ -80,41 +135,59 @@ def read(key: str, recordings: int) -> Packed | None:
         return None
     try:
         with file.open("rb") as stream:
-            head = stream.read(HEAD.size)
-            if len(head) < HEAD.size:
+            head = _head(stream, key, recordings)
+            if head is None:
                 return None
-            found, rows, entries, checksum = HEAD.unpack(head)
-            size = os.fstat(stream.fileno()).st_size
-            if found != key.encode() or rows != recordings + 1 or size != HEAD.size + 8 * rows + 4 * entries:
-                return None
-            indptr, active = np.fromfile(stream, "<i8", rows), np.fromfile(stream, "<i4", entries)
+            indptr, active = np.fromfile(stream, "<i8", recordings + 1), np.fromfile(stream, "<i4", head.entries)
     except OSError:
         return None
-    if checksum != _checksum(indptr, active):
+    if head.checksum != zlib.crc32(indptr.data, zlib.crc32(active.data)):
         return None
-    with contextlib.suppress(OSError):
-        os.utime(file)  # for `_make_room`
+    _mark_as_used(file)
     return indptr.astype(np.int64, copy=False), active.astype(np.int32, copy=False)
 
 
-def write(key: str, packed: Packed) -> None:
-    """Keep packed entries; where that is impossible, a `CacheWarning` and nothing else."""
+def write(key: str, packed: Packed) -> bool:
+    """Keep packed entries. See `write_pieces`."""
+    indptr, active = packed
+    pieces = (active[first:last] for first, last in pairwise(indptr))
+    return write_pieces(key, len(indptr) - 1, pieces)
+
+
+def write_pieces(key: str, recordings: int, pieces: Iterable[NDArray[np.int32]]) -> bool:
+    """Keep active entries that come recording by recording; only one recording at a time is in memory.
+
+    Returns False where nothing can be kept, with a `CacheWarning` that says why; some of the pieces may then be used
+    up. What fails in the pieces themselves is raised.
+    """
     file = _file(key)
     if file is None:
-        return
-    indptr, active = packed
+        return False
+    counts, checksum = [], 0
     try:
         with new_file(file) as partial, partial.open("wb") as stream:
-            stream.write(HEAD.pack(key.encode(), len(indptr), len(active), _checksum(indptr, active)))
-            stream.write(indptr.astype("<i8", copy=False).data)
-            stream.write(active.astype("<i4", copy=False).data)
-        _make_room(file)
+            stream.seek(HEAD.size + 8 * (recordings + 1))
+            for piece in pieces:
+                content = piece.astype("<i4", copy=False).data
+                checksum = zlib.crc32(content, checksum)
+                stream.write(content)
+                counts.append(len(piece))
+            assert len(counts) == recordings, "one piece for each recording"
+            indptr = offsets(np.array(counts, np.int64)).astype("<i8", copy=False)
+            stream.seek(0)
+            stream.write(HEAD.pack(key.encode(), len(indptr), int(indptr[-1]), zlib.crc32(indptr.data, checksum)))
+            stream.write(indptr.data)
+    except (DataError, SpecError):
+        raise
     except UsageError as error:
         warnings.warn(
             f"binned recordings are not kept: {error}; or set ${FOLDER_VARIABLE}, or dataset.cache to false",
             CacheWarning,
             stacklevel=3,
         )
+        return False
+    _make_room(file)
+    return True
 
 
 @lru_cache(maxsize=1)
@@ -131,8 +204,27 @@ def _file(key: str) -> Path | None:
     return None if where is None else where / f"binned-{key}.cache"
 
 
-def _checksum(indptr: NDArray[np.int64], active: NDArray[np.int32]) -> int:
-    return zlib.crc32(active.astype("<i4", copy=False).data, zlib.crc32(indptr.astype("<i8", copy=False).data))
+class _Head(NamedTuple):
+    entries: int
+    checksum: int
+
+
+def _head(stream: BinaryIO, key: str, recordings: int) -> _Head | None:
+    """Head of a file of this key, for so many recordings and of the right size."""
+    head = stream.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    found, rows, entries, checksum = HEAD.unpack(head)
+    size = os.fstat(stream.fileno()).st_size
+    if found != key.encode() or rows != recordings + 1 or size != HEAD.size + 8 * rows + 4 * entries:
+        return None
+    return _Head(entries, checksum)
+
+
+def _mark_as_used(file: Path) -> None:
+    """For `_make_room`."""
+    with contextlib.suppress(OSError):
+        os.utime(file)
 
 
 def _make_room(newest: Path) -> None:

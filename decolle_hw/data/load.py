@@ -12,6 +12,7 @@ from decolle_hw.data import cache, digits, folder, gesture, images, workers
 from decolle_hw.data.binning import Progress, assemble, pack, require_countable
 from decolle_hw.data.recordings import BinnedRecordings
 from decolle_hw.data.source import Source, limited
+from decolle_hw.data.stream import RecordingStream, open_stream
 from decolle_hw.errors import DataError
 from decolle_hw.spec import DatasetSpec
 
@@ -35,11 +36,26 @@ def load_split(
 
     Raises `DataError` or `SpecError`, see `folder`, `images`, `gesture`, `stills` and `binning`.
     """
-    source = _source(spec, split)
-    _require_same_classes(spec.path or "the embedded digits", source.classes, classes)
-    if split == "train":
-        return _binned(source, spec, spec.chunk_size_train, spec.crop == "random", progress)
-    return _binned(source, spec, spec.chunk_size_test, False, progress)
+    source = _source_of_classes(spec, split, classes)
+    return _binned(source, spec, *_length(spec, split), progress)
+
+
+def stream_split(
+    spec: DatasetSpec,
+    split: Split,
+    samples: int | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> RecordingStream:
+    """The same recordings batch by batch, so that memory does not grow with their number.
+
+    Args:
+        samples: at most so many, evenly spread over the split.
+        classes: as in `load_split`.
+        progress: called with (done, total) while recordings are read into the cache.
+    """
+    source = _source_of_classes(spec, split, classes)
+    return open_stream(source, spec, *_length(spec, split), samples, progress)
 
 
 def load_folder(
@@ -56,6 +72,18 @@ def load_folder(
     """
     spec = spec.model_copy(update={"name": "folder", "path": str(path)})
     return _binned(folder.whole_folder(path, classes), spec, spec.chunk_size_test, False, progress)
+
+
+def stream_folder(
+    path: str | Path,
+    spec: DatasetSpec,
+    samples: int | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> RecordingStream:
+    """The recordings of `load_folder` batch by batch; `samples` and `progress` as in `stream_split`."""
+    spec = spec.model_copy(update={"name": "folder", "path": str(path)})
+    return open_stream(folder.whole_folder(path, classes), spec, spec.chunk_size_test, False, samples, progress)
 
 
 def dataset_classes(spec: DatasetSpec) -> tuple[str, ...]:
@@ -76,6 +104,19 @@ def _source(spec: DatasetSpec, split: Split) -> Source:
     return limited(train, spec.train_limit) if split == "train" else limited(test, spec.test_limit)
 
 
+def _source_of_classes(spec: DatasetSpec, split: Split, classes: Sequence[str] | None) -> Source:
+    source = _source(spec, split)
+    _require_same_classes(spec.path or "the embedded digits", source.classes, classes)
+    return source
+
+
+def _length(spec: DatasetSpec, split: Split) -> tuple[int, bool]:
+    """`steps` and `whole` of `binning.bin_recordings`."""
+    if split == "train":
+        return spec.chunk_size_train, spec.crop == "random"
+    return spec.chunk_size_test, False
+
+
 def _splits(spec: DatasetSpec) -> tuple[Source, Source]:
     if spec.name == "digits":
         return digits.split_of(spec)
@@ -90,7 +131,7 @@ def _binned(source: Source, spec: DatasetSpec, steps: int, whole: bool, progress
     """Read and bin the recordings, or take them from the cache; see `binning.bin_recordings` for `steps`, `whole`."""
     require_countable(spec, steps)
     kept = None if whole else steps
-    key = cache.key_of(source, spec, kept) if _is_cached(spec) else None
+    key = cache.key_of(source, spec, kept) if cache.is_used_for(spec) else None
     packed = None if key is None else cache.read(key, len(source.labels))
     if packed is None:
         packed = pack(workers.read_entries(source, spec, kept, progress))
@@ -99,11 +140,6 @@ def _binned(source: Source, spec: DatasetSpec, steps: int, whole: bool, progress
     elif progress is not None:
         progress(len(source.labels), len(source.labels))
     return assemble(*packed, source.labels, source.names, source.classes, spec, steps, whole)
-
-
-def _is_cached(spec: DatasetSpec) -> bool:
-    """Not the embedded digits: all of them are recorded in a second."""
-    return spec.cache and spec.name != "digits"
 
 
 def _require_same_classes(where: str, found: Sequence[str], known: Sequence[str] | None) -> None:

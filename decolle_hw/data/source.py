@@ -48,10 +48,15 @@ class Source(Protocol):
 
 def limited(source: AnySource, limit: int | None) -> AnySource:
     """At most `limit` recordings, evenly spread over the list (which is in the order of classes, or mixed)."""
-    count = len(source.labels)
+    which = evenly_spread(len(source.labels), limit)
+    return source if which is None else source.take(which)
+
+
+def evenly_spread(count: int, limit: int | None) -> NDArray[np.int64] | None:
+    """Which of `count` recordings are taken where at most `limit` are wanted; None: all of them."""
     if limit is None or limit >= count:
-        return source
-    return source.take(np.linspace(0, count - 1, limit).round().astype(np.int64))
+        return None
+    return np.linspace(0, count - 1, limit).round().astype(np.int64)
 
 
 def identity_of_files(files: Sequence[Path]) -> list[tuple[str, int, int]]:

@@ -13,10 +13,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
 from multiprocessing import connection
 from multiprocessing.context import BaseContext
 
@@ -29,6 +31,7 @@ from decolle_hw.errors import DataError
 from decolle_hw.spec import DatasetSpec
 
 LARGEST_PIECE = 64  # recordings per errand: short enough that an interrupt is obeyed within a second
+ERRANDS_PER_PROCESS = 4  # begun or waiting; no more, or recordings would pile up where they are used slowly
 
 
 def read_entries(
@@ -42,31 +45,48 @@ def read_entries(
 
     Raises the `DataError` of the first recording that cannot be used, and `DataError` where a process dies.
     """
-    entries: list[NDArray[np.int32]] = []
-    for piece in _in_processes(source, spec, steps) if spec.workers else _read(source, spec, steps):
-        entries.append(piece)
-        if progress is not None:
-            progress(len(entries), len(source.labels))
-    return entries
+    return list(stream_entries(source, spec, steps, progress))
 
 
-def _read(source: Source, spec: DatasetSpec, steps: int | None) -> Iterator[NDArray[np.int32]]:
+def stream_entries(
+    source: Source, spec: DatasetSpec, steps: int | None, progress: Progress | None = None
+) -> Generator[NDArray[np.int32], None, None]:
+    """The same one by one, read as they are asked for; with processes a bounded number of recordings ahead."""
+    total = len(source.labels)
+    pieces = _in_processes(source, spec, steps) if spec.workers else _read(source, spec, steps)
+    with closing(pieces):
+        for done, piece in enumerate(pieces, 1):
+            yield piece
+            if progress is not None:
+                progress(done, total)
+
+
+def _read(source: Source, spec: DatasetSpec, steps: int | None) -> Generator[NDArray[np.int32], None, None]:
     for place, events in zip(source.places, source.read(spec), strict=True):
         yield entries_of(events, spec, steps, place)
 
 
-def _in_processes(source: Source, spec: DatasetSpec, steps: int | None) -> Iterator[NDArray[np.int32]]:
+def _in_processes(source: Source, spec: DatasetSpec, steps: int | None) -> Generator[NDArray[np.int32], None, None]:
     count = len(source.labels)
     size = max(1, min(LARGEST_PIECE, count // (4 * spec.workers)))
-    pieces = [source.take(np.arange(first, min(first + size, count))) for first in range(0, count, size)]
-    if not pieces:
+    firsts = iter(range(0, count, size))
+    if not count:
         return
-    executor = ProcessPoolExecutor(min(spec.workers, len(pieces)), _context(), _live_as_long_as_the_parent)
-    try:
+    processes = min(spec.workers, -(-count // size))
+    executor = ProcessPoolExecutor(processes, _context(), _live_as_long_as_the_parent)
+    errands: deque[Future[list[NDArray[np.int32]]]] = deque()
+
+    def send(most: int) -> None:
         with _interrupts_later():
-            errands = [executor.submit(_read_piece, piece, spec, steps) for piece in pieces]
-        for errand in errands:
-            yield from errand.result()
+            for first in islice(firsts, most):
+                piece = source.take(np.arange(first, min(first + size, count)))
+                errands.append(executor.submit(_read_piece, piece, spec, steps))
+
+    try:
+        send(ERRANDS_PER_PROCESS * processes)
+        while errands:
+            yield from errands.popleft().result()
+            send(1)
     except BrokenProcessPool:
         raise DataError(
             f"dataset.workers {spec.workers}: a process that reads recordings ended by itself, perhaps for want of "

@@ -4,7 +4,8 @@ Lava runs every process, and a service that keeps them in step, in a worker of i
 through shared memory without any timeout. A worker that is gone therefore stops its neighbours, the run, and even
 `stop()` for ever (github.com/lava-nc/lava/issues/231), and as a terminal sends Ctrl-C to the workers too, nothing
 that was interrupted ever ended. Here a run watches its workers, Ctrl-C reaches the parent alone, and the end of a
-run, good or bad, waits for nobody's answer.
+run, good or bad, waits for nobody's answer. Where the parent is killed outright, on Linux the kernel ends the workers,
+and Python's resource tracker, which outlives them, removes their shared memory.
 
 Lava executes this file a second time under its bare name when it looks for process models: keep it free of effects.
 """
@@ -15,7 +16,7 @@ import contextlib
 import multiprocessing
 import queue
 import signal
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
@@ -28,40 +29,12 @@ from lava.magma.runtime.mgmt_token_enums import MGMT_RESPONSE, enum_equal
 from lava.magma.runtime.runtime import Runtime
 
 from decolle_hw.errors import DecolleHwError
+from decolle_hw.lava_backend.lifetime import WorkerError, forks_end_with_this_process, interrupts_later
 
 POLL_SECONDS = 0.2  # how often a waiting parent looks at its workers; an answer wakes it at once
 GRACE_SECONDS = 1.0  # a failing worker reports before it tells why
 
 Answer = TypeVar("Answer")
-
-
-@contextlib.contextmanager
-def interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block, where it then raises KeyboardInterrupt.
-
-    The blocked signal is for the workers forked in the block, which inherit it. It does not protect this process: a
-    thread of a numerical library may take the signal. Hence the handler; where Python lets us set none, outside the
-    main thread, no KeyboardInterrupt is raised either.
-    """
-    came: list[int] = []
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    handler = signal.getsignal(signal.SIGINT)
-    ours = handler is not None and threading.current_thread() is threading.main_thread()
-    try:
-        if ours:
-            signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # one that was held back now comes to our handler
-        if ours:
-            signal.signal(signal.SIGINT, handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
-
-
-class WorkerError(Exception):
-    """Cause of a `DecolleHwError`, so that where a traceback is shown, the worker's is shown too."""
 
 
 @contextlib.contextmanager
@@ -89,20 +62,27 @@ class SupervisedRuntime(Runtime):
     """
 
     def initialize(self, node_cfg_idx: int = 0) -> None:
-        """Start the workers deaf to Ctrl-C.
+        """Start the workers, deaf to Ctrl-C and SIGTERM and bound to the life of this process.
 
-        They inherit the blocked signal. A Ctrl-C during the start is not lost: it waits until the last is forked.
+        They inherit the blocked signals. One during the start is not lost: it waits until the last worker is forked.
         """
-        # Lava's first shared memory would start Python's tracker, which unblocks the signal.
+        # Lava's first shared memory would start Python's tracker, which unblocks the signals.
         resource_tracker.ensure_running()
-        with contextlib.ExitStack() as self._deaf:
-            self._deaf.enter_context(interrupts_later())
-            super().initialize(node_cfg_idx)
+        with contextlib.ExitStack() as self._forking:
+            self._forking.enter_context(interrupts_later())
+            self._forking.enter_context(forks_end_with_this_process())
+            try:
+                super().initialize(node_cfg_idx)
+            except EOFError:  # its server, which says more on standard error, has ended instead of telling its address
+                raise DecolleHwError(
+                    "Lava's shared memory could not be started; if the name of the folder for temporary files "
+                    f"({tempfile.gettempdir()}) is long, set TMPDIR to a shorter one"
+                ) from None
 
     def _start_ports(self) -> None:
         """Called by Lava when all workers are forked, just before it waits until they are built."""
         super()._start_ports()
-        self._deaf.close()
+        self._forking.close()
         for worker in self.exception_q:
             if self._watch(worker.get) is not None:
                 raise self._failure()
@@ -172,9 +152,12 @@ class SupervisedRuntime(Runtime):
 
 def _release(memory: Any) -> None:
     """End the manager of Lava's shared memory, and remove what it leaves behind if it was killed."""
-    segments = list(memory._shared_memory_handles)
-    with contextlib.suppress(ConnectionError, EOFError, FileNotFoundError):  # it is dead
-        memory.shutdown()
+    segments, server = list(memory._shared_memory_handles), memory._manager._process
+    if hasattr(memory._manager, "shutdown"):  # it was started
+        with contextlib.suppress(ConnectionError, EOFError, FileNotFoundError):  # it is dead
+            memory.shutdown()
+    server.kill()  # `shutdown` gives up after a second on one that is stuck
+    server.join()
     for segment in segments:
         with contextlib.suppress(FileNotFoundError):  # as it should be: the manager has removed it
             segment.unlink()
