@@ -140,15 +140,21 @@ def evaluate(
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--target", default="loihi2", show_default=True, help="A name from deploy/ or a path to a YAML.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Artifact to write; default: MODEL.net here.")
+@click.option(
+    "--weight-bits", type=click.IntRange(2, 8), help="Bits of a synaptic weight; default: as trained, else 8."
+)
 @_data
 @_runs
-def compile_(run: Path | None, target: str, output: Path | None, dataset: str | None, runs: Path) -> None:
+def compile_(
+    run: Path | None, target: str, output: Path | None, weight_bits: int | None, dataset: str | None, runs: Path
+) -> None:
     """Turn a training RUN (default: the newest one) into integers for a target."""
     from decolle_hw.report import print_compiled
     from decolle_hw.workflow import compile_model
 
     console = _console()
-    print_compiled(compile_model(run, runs, target, output, dataset, console), console)
+    compiled = compile_model(run, runs, target, output, dataset, console, weight_bits=weight_bits)
+    print_compiled(compiled, console)
 
 
 @cli.command()
@@ -156,33 +162,51 @@ def compile_(run: Path | None, target: str, output: Path | None, dataset: str | 
 @click.option("--sim", is_flag=True, help="Run in the Lava CPU simulator, or as --backend says.")
 @click.option("--hw", is_flag=True, help="Run on Loihi; needs Intel's closed Lava extension.")
 @click.option("--backend", type=click.Choice(["lava", "reference"]), default="lava", show_default=True)
-@click.option("--samples", type=click.IntRange(min=1), help="Recordings to run; default: 100 in Lava, else all.")
+@click.option(
+    "--samples", type=click.IntRange(min=1),
+    help="Recordings to run, evenly spread over the test set; default: 100 in Lava, else all.",
+)  # fmt: skip
+@click.option("--batch", type=click.IntRange(min=1), help="Recordings at a time; default: what memory of 256 MB holds.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Lava runs side by side, each a process of its own; default: 1."
+)
 @_data
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Also write the result, recording by recording."
 )
+@click.option(
+    "--csv", "csv_path", type=click.Path(path_type=Path),
+    help="Also write a line per recording: label, prediction, readouts.",
+)  # fmt: skip
 def run(
-    artifact: Path | None, sim: bool, hw: bool, backend: Any, samples: int | None, dataset: str | None,
-    json_path: Path | None,
+    artifact: Path | None, sim: bool, hw: bool, backend: Any, samples: int | None, batch: int | None,
+    jobs: int | None, dataset: str | None, json_path: Path | None, csv_path: Path | None,
 ) -> None:  # fmt: skip
     """Run a compiled network (ARTIFACT; default: the newest .net here) on its test recordings.
 
     In Lava every spike is compared with the integer reference; exit code 1 if one differs.
     """
     from decolle_hw.atomic import check_writable
+    from decolle_hw.fidelity import wilson_interval
     from decolle_hw.workflow import require_simulator, run_artifact, write_json
 
     require_simulator(sim, hw)
-    if json_path is not None:
-        check_writable(json_path)
+    if json_path is not None and csv_path is not None and json_path.absolute() == csv_path.absolute():
+        raise UsageError(f"--json {json_path} and --csv {csv_path} are the same file; give two names")
+    for path in (json_path, csv_path):
+        if path is not None:
+            check_writable(path)
     from decolle_hw.report import print_executed
 
     console = _console()
-    executed = run_artifact(artifact, backend, samples, dataset, console)
+    executed = run_artifact(artifact, backend, samples, dataset, console, batch=batch, jobs=jobs)
     print_executed(executed, console)
     if json_path is not None:
-        write_json(executed.to_json(), json_path)
+        write_json(executed.to_json(wilson_interval(executed.hits, len(executed.labels))), json_path)
         console.print(f"wrote {json_path}", soft_wrap=True)
+    if csv_path is not None:
+        executed.write_csv(csv_path)
+        console.print(f"wrote {csv_path}", soft_wrap=True)
     if executed.comparison is not None and not executed.comparison.equal:
         raise CheckError("Lava and the integer reference differ; run `decolle-hw verify` for the registers")
 
@@ -190,32 +214,80 @@ def run(
 @cli.command()
 @click.argument("artifact", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--samples", type=click.IntRange(min=1), default=20, show_default=True, help="Test recordings to compare."
+    "--samples", type=click.IntRange(min=1), default=20, show_default=True, help="Test recordings, evenly spread."
 )
 @_data
+@_runs
+@click.option(
+    "--run", "run_folder", type=click.Path(path_type=Path),
+    help="Training run of the float stage; default: the one below --runs that ARTIFACT was compiled from.",
+)  # fmt: skip
+@click.option(
+    "--backend", type=click.Choice(["lava", "reference"]), default="lava", show_default=True,
+    help="What is compared with the integer reference; `reference`: nothing, or the reference itself on --against.",
+)  # fmt: skip
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="OTHER",
+    help="Another artifact of the same shape for that side: says where the two part.",
+)  # fmt: skip
+@click.option(
+    "--max-drop", type=click.FloatRange(min=0.0, max=100.0), metavar="POINTS",
+    help="Exit code 1 if accuracy falls by more percentage points from float to integers.",
+)  # fmt: skip
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write every figure.")
+@click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="Also draw the chain, as a PNG.")
 @click.option("--random", "networks", type=click.IntRange(min=1), help="Instead: compare so many random networks.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --random.")
-def verify(artifact: Path | None, samples: int, dataset: str | None, networks: int | None, seed: int) -> None:
-    """Compare Lava with the integer reference: every spike, u, v (and r) of every layer at every step.
+def verify(
+    artifact: Path | None, samples: int, dataset: str | None, runs: Path, run_folder: Path | None, backend: Any,
+    against: Path | None, max_drop: float | None, json_path: Path | None, plot_path: Path | None,
+    networks: int | None, seed: int,
+) -> None:  # fmt: skip
+    """Run recordings through the chain float, quantized, integer reference, Lava, and say what each step costs.
 
-    Prints the number of compared values and of mismatches; exit code 1 if there is one.
+    Lava is compared with the reference in every spike, u, v (and r) of every layer at every step. Exit code 1 if one
+    differs, or if accuracy falls by more than --max-drop.
     """
-    from decolle_hw.report import print_comparison, print_random
-    from decolle_hw.workflow import verify_artifact, verify_random
+    from decolle_hw.atomic import check_writable
+    from decolle_hw.report_verify import print_random, print_verification
+    from decolle_hw.verification import verify_artifact, verify_random
+    from decolle_hw.workflow import write_json
 
     console = _console()
-    if networks is not None and (artifact is not None or dataset is not None):
-        raise UsageError("--random compares networks of its own; leave ARTIFACT and --data out")
     if networks is not None:
+        given = {
+            "ARTIFACT": artifact, "--data": dataset, "--run": run_folder, "--against": against,
+            "--max-drop": max_drop, "--json": json_path, "--plot": plot_path,
+        }  # fmt: skip
+        wrong = [name for name, value in given.items() if value is not None]
+        wrong += ["--backend reference"] if backend == "reference" else []
+        if wrong:
+            raise UsageError(f"--random compares networks of its own with Lava; leave {', '.join(wrong)} out")
         results = verify_random(networks, seed, console)
         print_random(results, console)
-        equal = all(comparison.equal for _, comparison in results)
-    else:
-        comparison = verify_artifact(artifact, samples, dataset, console)
-        print_comparison(comparison, console)
-        equal = comparison.equal
-    if not equal:
-        raise CheckError("Lava and the integer reference differ")
+        if not all(comparison.equal for _, comparison in results):
+            raise CheckError("Lava and the integer reference differ")
+        return
+    if json_path is not None and plot_path is not None and json_path.absolute() == plot_path.absolute():
+        raise UsageError(f"--json {json_path} and --plot {plot_path} are the same file; give two names")
+    for path in (json_path, plot_path):
+        if path is not None:
+            check_writable(path)
+    verification = verify_artifact(
+        artifact, samples, dataset, console,
+        runs=runs, run_folder=run_folder, backend=backend, against=against, max_drop=max_drop,
+    )  # fmt: skip
+    print_verification(verification, console)
+    if json_path is not None:
+        write_json(verification.to_json(), json_path)
+        console.print(f"wrote {json_path}", soft_wrap=True)
+    if plot_path is not None:
+        from decolle_hw.figures_verify import draw_chain
+
+        draw_chain(verification, plot_path)
+        console.print(f"wrote {plot_path}", soft_wrap=True)
+    if verification.failures:
+        raise CheckError("; ".join(verification.failures))
 
 
 @cli.command()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from decolle_hw.compiler.program import Program
+from decolle_hw.execution import Executed
 from decolle_hw.fidelity import Fidelity, wilson_interval
 from decolle_hw.progress import percent
 from decolle_hw.sim.compare import Comparison
 from decolle_hw.training.evaluation import Evaluated
 from decolle_hw.training.runs import Run
-from decolle_hw.workflow import Compiled, Executed
+from decolle_hw.workflow import Compiled
 
 WORST_CLASSES = 5  # shown by `evaluate`
 
@@ -116,27 +116,48 @@ def _print_resources(compiled: Compiled, console: Console) -> None:
 
 
 def _print_numerics(compiled: Compiled, console: Console) -> None:
+    compilation = compiled.compilation
     console.print("integers", style="bold")
-    table = new_table("layer", "du", "dv", "vth", "weight_exp", "weight rms error", "alpha error", "beta error",
-        "|u| peak", "|v| peak",
+    table = new_table("layer", "weight bits", "weight_exp", "weight rms error", "same spikes", "du", "dv", "vth",
+        "u", "v", "r",
     )  # fmt: skip
-    rows = zip(compiled.program.layers, compiled.program.quantization, compiled.fidelity.register_peak, strict=True)
-    for index, (layer, figures, peak) in enumerate(rows):
+    rows = zip(compiled.program.layers, compiled.program.quantization, compilation.ranges, strict=True)
+    for index, (layer, figures, ranges) in enumerate(rows):
+        if layer.is_pooling:
+            table.add_row(f"{index} pool", *[""] * 10)
+            continue
         low, high = int(layer.vth.min()), int(layer.vth.max())
+        signs = "" if layer.sign_mode == "mixed" else f" {layer.sign_mode}"
+        described = {register.name: register.describe() for register in ranges}
         table.add_row(
-            str(index), str(layer.du), str(layer.dv), str(low) if low == high else f"{low}..{high}",
-            str(layer.weight_exp), percent(figures["weight_error_rms"]),
-            f"{figures['alpha_error']:+.1e}", f"{figures['beta_error']:+.1e}", percent(peak["u"]), percent(peak["v"]),
+            str(index), f"{layer.weight_bits}{signs}", str(layer.weight_exp), percent(figures["weight_error_rms"]),
+            percent(figures["spike_agreement"]), str(layer.du), str(layer.dv),
+            str(low) if low == high else f"{low}..{high}", *(described.get(name, "") for name in "uvr"),
         )  # fmt: skip
     console.print(table)
-    console.print("peaks are shares of the 24-bit register, over the recordings below")
+    console.print(
+        f"u, v, r: proven where no input whatever overflows the register, else limit / peak measured on "
+        f"{compilation.recordings} calibration recordings", soft_wrap=True,
+    )  # fmt: skip
+    errors = [figures for figures in compiled.program.quantization if figures]
+    console.print(
+        "largest error of a decay factor per step: "
+        + ", ".join(
+            f"{name} {max((figures[name + '_error'] for figures in errors), key=abs):+.1e}"
+            for name in ("alpha", "beta", "alpharp")
+        )
+    )
+    for warning in compilation.warnings:
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 def _print_fidelity(fidelity: Fidelity, console: Console) -> None:
     console.print(f"float against integer, {fidelity.recordings} test recordings", style="bold")
     table = new_table("layer", "same spikes", "rate float", "rate integer")  # fmt: skip
-    rows = zip(fidelity.spike_agreement, fidelity.float_rate, fidelity.integer_rate, strict=True)
-    for index, (agreement, float_rate, integer_rate) in enumerate(rows):
+    rows = zip(
+        fidelity.compared_layers, fidelity.spike_agreement, fidelity.float_rate, fidelity.integer_rate, strict=True
+    )
+    for index, agreement, float_rate, integer_rate in rows:
         table.add_row(str(index), f"{100 * agreement:.2f} %", f"{float_rate:.4f}", f"{integer_rate:.4f}")
     console.print(table)
     console.print(
@@ -156,35 +177,21 @@ def print_executed(executed: Executed, console: Console) -> None:
     for index, rate in enumerate(executed.firing_rates):
         table.add_row(f"firing rate, layer {index}", f"{rate:.4f}")
     table.add_row("time", f"{executed.seconds:.1f} s, {count / executed.seconds:.1f} recordings/s")
+    side_by_side = f", {executed.jobs} jobs" if executed.jobs > 1 else ""
+    table.add_row("recordings at a time", f"{executed.batch}{side_by_side}")
     console.print(table)
     if executed.comparison is not None:
         print_comparison(executed.comparison, console)
+        if executed.comparison.first is not None:
+            console.print(f"the recording is {executed.names[executed.comparison.first.recording]}", soft_wrap=True)
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
+def print_comparison(comparison: Comparison, console: Console, stage: str = "Lava") -> None:
     """One line on equality, one on the first divergence if there is one."""
     parts = ", ".join(f"{name} {count:,}" for name, (count, _) in comparison.per_quantity.items())
     console.print(
-        f"Lava against the integer reference: {comparison.compared:,} values compared ({parts}), "
+        f"{stage} against the integer reference: {comparison.compared:,} values compared ({parts}), "
         f"{comparison.mismatches:,} mismatches", soft_wrap=True,
     )  # fmt: skip
     if comparison.first is not None:
-        console.print(f"first divergence (left is the reference): {comparison.first}")
-
-
-def print_random(results: list[tuple[Program, Comparison]], console: Console) -> None:
-    """Summary of `verify --random`."""
-    console.print("random networks, Lava against the integer reference", style="bold")
-    table = new_table("network", "neuron", "layers", "values compared", "mismatches")  # fmt: skip
-    for program, comparison in results:
-        sizes = "-".join(str(n) for n in (program.num_inputs, *(layer.num_neurons for layer in program.layers)))
-        table.add_row(
-            program.name, program.layers[0].neuron, sizes, f"{comparison.compared:,}", f"{comparison.mismatches:,}"
-        )
-    console.print(table)
-    compared = sum(comparison.compared for _, comparison in results)
-    mismatches = sum(comparison.mismatches for _, comparison in results)
-    console.print(f"{compared:,} values compared, {mismatches:,} mismatches")
-    for program, comparison in results:
-        if comparison.first is not None:
-            console.print(f"{program.name}: first divergence: {comparison.first}")
+        console.print(f"first divergence (left is the reference): {comparison.first}", soft_wrap=True)

@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -17,17 +15,18 @@ from rich.console import Console
 from decolle_hw import data
 from decolle_hw.atomic import check_writable, new_file
 from decolle_hw.compiler.artifact import load_artifact, newest_artifact, save_artifact
-from decolle_hw.compiler.compile import calibration_set, compile_run
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.resources import ResourceReport, resource_table
 from decolle_hw.compiler.rules import check
 from decolle_hw.errors import UsageError
-from decolle_hw.fidelity import Fidelity, batches, float_against_integer, to_batch_first
+from decolle_hw.execution import Backend, Executed, execute, lava_runner
+from decolle_hw.fidelity import Fidelity, float_against_integer, to_batch_first
 from decolle_hw.progress import TrainingProgress, counting, working
+from decolle_hw.quantization.compile import Compilation, calibration_set, compile_run
 from decolle_hw.sim.compare import Comparison, compare
 from decolle_hw.sim.reference import run_reference
-from decolle_hw.sim.trace import Trace, decide
-from decolle_hw.spec import ModelSpec, load_model_spec, model_spec_from_yaml, with_folder
+from decolle_hw.sim.trace import Trace
+from decolle_hw.spec import DatasetSpec, ModelSpec, load_model_spec, model_spec_from_yaml, with_folder
 from decolle_hw.targets import Target, load_target
 from decolle_hw.training.evaluation import Evaluated, Split, evaluate_run, recordings_of
 from decolle_hw.training.lock import is_locked
@@ -35,7 +34,6 @@ from decolle_hw.training.resume import require_state_of_run
 from decolle_hw.training.runs import LENGTH_KEYS, SPEC, Run, Weights, load_run, newest_run, newest_unfinished_run
 from decolle_hw.training.train import choose_device, resume, train
 
-Backend = Literal["lava", "reference"]
 CHECKED_RECORDINGS = 512  # compile measures float against integer on at most so many test recordings
 NAMED_RUNS = 5  # in a message
 LAVA_RECORDINGS = 100  # Lava does some hundred steps per second: by default a part of the test set
@@ -120,11 +118,13 @@ class Compiled:
     target: Target
     resources: ResourceReport
     fidelity: Fidelity
+    compilation: Compilation
 
 
 def compile_model(
-    run_folder: Path | None, runs: Path, target_name: str, output: Path | None, dataset: str | None, console: Console
-) -> Compiled:
+    run_folder: Path | None, runs: Path, target_name: str, output: Path | None, dataset: str | None, console: Console,
+    *, weight_bits: int | None = None,
+) -> Compiled:  # fmt: skip
     """`decolle-hw compile`: the newest run below `runs` unless a run folder is given."""
     target = load_target(target_name)
     run = load_run(run_folder or newest_run(runs))
@@ -137,7 +137,8 @@ def compile_model(
     check_writable(path)
     check_writable(report_path)
     with working(console, f"quantizing {run.folder} for {target.name}"):
-        program = compile_run(run, target.name, calibration_set(run))
+        compilation = compile_run(run, target.name, calibration_set(run), weight_bits)
+        program = compilation.program
         check(program, target)
     with working(console, "comparing float and integer network"):
         test_set = data.load_split(run.spec.dataset, "test", classes=run.classes)
@@ -149,87 +150,47 @@ def compile_model(
         "run": str(run.folder),
         "resources": resources.to_json(),
         "quantization": list(program.quantization),
+        "warnings": list(compilation.warnings),
         "fidelity": asdict(fidelity) | {
             "float_accuracy": fidelity.float_accuracy, "integer_accuracy": fidelity.integer_accuracy,
         },
     }  # fmt: skip
     save_artifact(program, path)
     write_json(report, report_path)
-    return Compiled(path, report_path, program, target, resources, fidelity)
-
-
-@dataclass(frozen=True)
-class Executed:
-    """Result of `run_artifact`."""
-
-    program: Program
-    backend: Backend
-    labels: np.ndarray  # (R,)
-    predictions: np.ndarray  # (R,)
-    names: tuple[str, ...]
-    firing_rates: list[float]
-    seconds: float
-    comparison: Comparison | None  # Lava against the reference, every spike; None for the reference itself
-
-    @property
-    def hits(self) -> int:
-        return int((self.labels == self.predictions).sum())
-
-    def to_json(self) -> dict[str, Any]:
-        classes = self.program.classes
-        return {
-            "network": self.program.name,
-            "backend": self.backend,
-            "recordings": len(self.labels),
-            "accuracy": self.hits / len(self.labels),
-            "firing_rates": self.firing_rates,
-            "seconds": self.seconds,
-            "compared_values": self.comparison.compared if self.comparison else None,
-            "mismatches": self.comparison.mismatches if self.comparison else None,
-            "predictions": [
-                {"recording": name, "label": classes[label], "prediction": classes[prediction]}
-                for name, label, prediction in zip(self.names, self.labels, self.predictions, strict=True)
-            ],
-        }
+    return Compiled(path, report_path, program, target, resources, fidelity, compilation)
 
 
 def run_artifact(
-    artifact: Path | None, backend: Backend, samples: int | None, dataset: str | None, console: Console
+    artifact: Path | None,
+    backend: Backend,
+    samples: int | None,
+    dataset: str | None,
+    console: Console,
+    *,
+    batch: int | None = None,
+    jobs: int | None = None,
 ) -> Executed:
     """`decolle-hw run --sim`: the newest .net file here unless one is given.
 
     A Lava run is compared spike by spike with the reference as it goes; the caller decides what a difference means.
     """
+    if jobs is not None and backend == "reference":
+        raise UsageError(f"--jobs {jobs}: is for --backend lava; the reference runs in one process, leave --jobs out")
     program = load_artifact(artifact or newest_artifact(Path()))
     if backend == "lava":
         lava_runner()  # fail now where Lava cannot be imported
-    recordings = load_test_recordings(program, dataset)
-    if samples is None:
-        samples = LAVA_RECORDINGS if backend == "lava" else len(recordings)
-    recordings = spread(recordings, samples)
-    began = time.perf_counter()
-    if backend == "lava":
-        trace, comparison = run_both(program, recordings, record=False, console=console)
-    else:
-        with working(console, f"running {program.name} in the integer reference"):
-            trace, comparison = reference_run(program, recordings), None
-    seconds = time.perf_counter() - began
-    return Executed(
-        program, backend, recordings.labels, decide(program, trace), recordings.names,
-        trace.firing_rates(), seconds, comparison,
-    )  # fmt: skip
+        samples = samples or LAVA_RECORDINGS
+    with counting(console, "reading recordings") as progress:
+        stream = stream_test_recordings(program, samples, dataset, progress)
+    where = "Lava" if backend == "lava" else "the integer reference"
+    with counting(console, f"running {program.name} in {where}") as progress:
+        return execute(program, stream, backend, batch=batch, jobs=jobs or 1, progress=progress)
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
     """A JSON file, complete or not at all."""
     with new_file(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def reference_run(program: Program, recordings: data.BinnedRecordings) -> Trace:
-    """Spikes of all recordings in the integer reference, batch by batch."""
-    parts = [run_reference(program, to_batch_first(recordings.dense(which))) for which in batches(len(recordings))]
-    return Trace.join(parts)
 
 
 def run_both(
@@ -243,24 +204,26 @@ def run_both(
     return lava, compare(program, run_reference(program, spikes_RTI, record=record), lava)
 
 
-def lava_runner() -> Callable[..., Trace]:
-    """`lava_backend.runner.run_lava`; imported here, as Lava takes seconds to import and needs Python 3.10."""
-    try:
-        from decolle_hw.lava_backend.runner import run_lava
-    except ImportError as error:
-        raise UsageError(
-            f"Lava cannot be imported ({error}): it needs Python 3.10 with lava-nc 0.10.0; "
-            "`run --sim --backend reference` works without it"
-        ) from None
-    return run_lava
-
-
 def load_test_recordings(program: Program, dataset: str | None) -> data.BinnedRecordings:
     """The test recordings of the model a program was trained from, or those of a folder."""
-    spec = model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net")
+    spec = _dataset_of(program)
     if dataset is not None:
-        return data.load_folder(dataset, spec.dataset, program.classes)
-    return data.load_split(spec.dataset, "test", classes=program.classes)
+        return data.load_folder(dataset, spec, program.classes)
+    return data.load_split(spec, "test", classes=program.classes)
+
+
+def stream_test_recordings(
+    program: Program, samples: int | None, dataset: str | None, progress: data.Progress | None = None
+) -> data.RecordingStream:
+    """The same batch by batch; `samples`: at most so many, evenly spread."""
+    spec = _dataset_of(program)
+    if dataset is not None:
+        return data.stream_folder(dataset, spec, samples, program.classes, progress)
+    return data.stream_split(spec, "test", samples, program.classes, progress)
+
+
+def _dataset_of(program: Program) -> DatasetSpec:
+    return model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net").dataset
 
 
 def spread(recordings: data.BinnedRecordings, count: int) -> data.BinnedRecordings:
@@ -268,31 +231,6 @@ def spread(recordings: data.BinnedRecordings, count: int) -> data.BinnedRecordin
     if count >= len(recordings):
         return recordings
     return recordings.take(np.linspace(0, len(recordings) - 1, count).round().astype(np.int64))
-
-
-def verify_artifact(artifact: Path | None, samples: int, dataset: str | None, console: Console) -> Comparison:
-    """`decolle-hw verify`: every spike and register of every layer at every step, Lava against the reference."""
-    program = load_artifact(artifact or newest_artifact(Path()))
-    recordings = spread(load_test_recordings(program, dataset), samples)
-    _, comparison = run_both(program, recordings, record=True, console=console)
-    return comparison
-
-
-def verify_random(count: int, seed: int, console: Console) -> list[tuple[Program, Comparison]]:
-    """`decolle-hw verify --random`: the same for random networks of both neurons, extremes included."""
-    from decolle_hw.sim.random_program import random_program, random_spikes
-
-    run_lava = lava_runner()
-    results = []
-    with counting(console, "random networks in Lava") as progress:
-        for index in range(count):
-            rng = np.random.default_rng([seed, index])
-            program = random_program(rng, ("decolle", "cuba")[index % 2])
-            spikes_RTI = random_spikes(rng, program)
-            lava = run_lava(program, spikes_RTI, record=True)
-            results.append((program, compare(program, run_reference(program, spikes_RTI, record=True), lava)))
-            progress(index + 1, count)
-    return results
 
 
 def require_simulator(sim: bool, hw: bool) -> None:

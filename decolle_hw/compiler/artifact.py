@@ -141,8 +141,10 @@ def _read_layer(group: h5py.Group, where: str, path: Path) -> Layer:
         elif type_.startswith("tuple"):
             values[name] = _integers(entry, name, path)
         elif type_ in ("int", "bool"):
-            values[name] = _integer(entry, name, path)
-            values[name] = bool(values[name]) if type_ == "bool" else values[name]
+            number = _integer(entry, name, path)
+            if type_ == "bool" and number not in (0, 1):
+                raise _damaged(path, f"{GROUP}/{where}/{name}", f"is {number}, neither 0 nor 1")
+            values[name] = bool(number) if type_ == "bool" else number
         else:
             values[name] = _text(entry, name, path)
     try:
