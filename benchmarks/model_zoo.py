@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from decolle_hw.fidelity import float_against_integer
+from decolle_hw.fidelity.summary import float_against_integer
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import load_model_spec, with_folder
 from decolle_hw.workflow import compile_model, load_test_recordings, run_both, spread, train_model

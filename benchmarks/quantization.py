@@ -17,7 +17,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from decolle_hw.fidelity import Fidelity, wilson_interval
+from decolle_hw.fidelity.intervals import wilson_interval
+from decolle_hw.fidelity.summary import Fidelity
 from decolle_hw.spec import load_model_spec, with_folder
 from decolle_hw.workflow import compile_model, train_model
 

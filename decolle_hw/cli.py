@@ -122,7 +122,7 @@ def evaluate(
 ) -> None:
     """Test the float network of a training RUN (default: the newest one)."""
     from decolle_hw.atomic import check_writable
-    from decolle_hw.fidelity import wilson_interval
+    from decolle_hw.fidelity.intervals import wilson_interval
     from decolle_hw.report import print_evaluated
     from decolle_hw.workflow import evaluate_model, write_json
 
@@ -187,7 +187,7 @@ def run(
     In Lava every spike is compared with the integer reference; exit code 1 if one differs.
     """
     from decolle_hw.atomic import check_writable
-    from decolle_hw.fidelity import wilson_interval
+    from decolle_hw.fidelity.intervals import wilson_interval
     from decolle_hw.workflow import require_simulator, run_artifact, write_json
 
     require_simulator(sim, hw)
@@ -249,8 +249,8 @@ def verify(
     differs, or if accuracy falls by more than --max-drop.
     """
     from decolle_hw.atomic import check_writable
-    from decolle_hw.report_verify import print_random, print_verification
-    from decolle_hw.verification import verify_artifact, verify_random
+    from decolle_hw.verify.tables import print_random, print_verification
+    from decolle_hw.verify.verification import verify_artifact, verify_random
     from decolle_hw.workflow import write_json
 
     console = _console()
@@ -282,7 +282,7 @@ def verify(
         write_json(verification.to_json(), json_path)
         console.print(f"wrote {json_path}", soft_wrap=True)
     if plot_path is not None:
-        from decolle_hw.figures_verify import draw_chain
+        from decolle_hw.verify.figures import draw_chain
 
         draw_chain(verification, plot_path)
         console.print(f"wrote {plot_path}", soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.console import Console
 from decolle_hw import report
 from decolle_hw.atomic import check_writable
 from decolle_hw.errors import CheckError
-from decolle_hw.fidelity import Fidelity, float_against_integer
+from decolle_hw.fidelity.summary import Fidelity, float_against_integer
 from decolle_hw.figures import draw_decision
 from decolle_hw.progress import percent
 from decolle_hw.sim.compare import Comparison

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from decolle_hw.execution import Executed
-from decolle_hw.fidelity import Fidelity, wilson_interval
+from decolle_hw.fidelity.intervals import wilson_interval
+from decolle_hw.fidelity.summary import Fidelity
 from decolle_hw.progress import percent
 from decolle_hw.sim.compare import Comparison
 from decolle_hw.training.evaluation import Evaluated

@@ -20,7 +20,7 @@ from decolle_hw.compiler.resources import ResourceReport, resource_table
 from decolle_hw.compiler.rules import check
 from decolle_hw.errors import UsageError
 from decolle_hw.execution import Backend, Executed, execute, lava_runner
-from decolle_hw.fidelity import Fidelity, float_against_integer, to_batch_first
+from decolle_hw.fidelity.summary import Fidelity, float_against_integer, to_batch_first
 from decolle_hw.progress import TrainingProgress, counting, working
 from decolle_hw.quantization.compile import Compilation, calibration_set, compile_run
 from decolle_hw.sim.compare import Comparison, compare

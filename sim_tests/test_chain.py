@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from small_programs import EXACT, KINDS, float_twin, make_program, make_spikes
 
-from decolle_hw.agreement import PotentialCorrelation, SpikeAgreement, population_correlation
-from decolle_hw.chain import (
+from decolle_hw.data import BinnedRecordings
+from decolle_hw.errors import UsageError
+from decolle_hw.fidelity.agreement import PotentialCorrelation, SpikeAgreement, population_correlation
+from decolle_hw.fidelity.chain import (
     FLOAT,
     LAVA,
     QUANTIZED,
@@ -21,12 +23,10 @@ from decolle_hw.chain import (
     run_chain,
     run_float,
 )
-from decolle_hw.data import BinnedRecordings
-from decolle_hw.errors import UsageError
-from decolle_hw.fidelity import float_against_integer
+from decolle_hw.fidelity.summary import float_against_integer
+from decolle_hw.fidelity.unrounded import run_unrounded
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import decide
-from decolle_hw.unrounded import run_unrounded
 
 NEURONS = ("decolle", "cuba")
 LABELS = np.array([0, 1, 2, 0])

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from small_programs import KINDS, make_program, make_spikes
 
-from decolle_hw.chain import run_chain
 from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
 from decolle_hw.compiler.program import Program
+from decolle_hw.fidelity.chain import run_chain
 from decolle_hw.sim.compare import Divergence, compare
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace

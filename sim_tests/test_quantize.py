@@ -14,7 +14,7 @@ from quantize_tools import NEURONS, FakeRun, make_layer, make_network, make_spec
 
 from decolle_hw.compiler.netx import netx_entries
 from decolle_hw.errors import CompileError
-from decolle_hw.fidelity import float_against_integer
+from decolle_hw.fidelity.summary import float_against_integer
 from decolle_hw.fixedpoint import STATE_LIMIT
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.quantization.calibration import FloatRanges, calibrate

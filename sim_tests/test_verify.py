@@ -14,7 +14,8 @@ from decolle_hw import cli
 from decolle_hw.compiler.artifact import load_artifact, save_artifact
 from decolle_hw.compiler.program import Program
 from decolle_hw.data import load_split
-from decolle_hw.fidelity import to_batch_first, wilson_interval
+from decolle_hw.fidelity.intervals import wilson_interval
+from decolle_hw.fidelity.summary import to_batch_first
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import model_spec_from_yaml

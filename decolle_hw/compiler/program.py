@@ -34,7 +34,9 @@ class Program:
     target: str
     spec_yaml: str  # the model description it was trained from
     checkpoint_sha256: str
-    quantization: tuple[dict[str, Any], ...] = ()  # per layer: scale, errors, limits (see quantization.integers.figures)
+    quantization: tuple[
+        dict[str, Any], ...
+    ] = ()  # per layer: scale, errors, limits (quantization.integers.figures)
 
     def __post_init__(self) -> None:
         if not self.layers:

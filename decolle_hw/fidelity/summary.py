@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from decolle_hw.agreement import SpikeAgreement
-from decolle_hw.chain import peaks, recordings_at_once, run_float, stages_of
 from decolle_hw.compiler.program import Program
 from decolle_hw.data import BinnedRecordings
+from decolle_hw.fidelity.agreement import SpikeAgreement
+from decolle_hw.fidelity.chain import peaks, recordings_at_once, run_float, stages_of
 from decolle_hw.fixedpoint import STATE_LIMIT
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.sim.reference import run_reference
@@ -83,15 +82,3 @@ def float_against_integer(network: DecolleNetwork, program: Program, recordings:
         [one.left_rate for one in spikes.values()], [one.right_rate for one in spikes.values()],
         highest, compared,
     )  # fmt: skip
-
-
-def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % confidence interval of a share ``hits/count``.
-
-    ``(p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)``. Source: Wilson 1927.
-    """
-    p = hits / count
-    centre = p + z * z / (2 * count)
-    half = z * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return (centre - half) / scale, (centre + half) / scale

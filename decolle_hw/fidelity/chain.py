@@ -1,7 +1,7 @@
 """The same recordings in every representation of a network, float to integers, and how much survives each step.
 
     float              the trained network
-    quantized          what the integers stand for, in real numbers: see `decolle_hw.unrounded`
+    quantized          what the integers stand for, in real numbers: see `decolle_hw.fidelity.unrounded`
     integer reference  `decolle_hw.sim`
     Lava               or whatever else is said to equal the reference
 
@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from decolle_hw.agreement import PotentialCorrelation, SpikeAgreement
 from decolle_hw.compiler.layers import Layer
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import UsageError
+from decolle_hw.fidelity.agreement import PotentialCorrelation, SpikeAgreement
+from decolle_hw.fidelity.unrounded import run_unrounded
 from decolle_hw.fixedpoint import ALIGN_SHIFT, STATE_LIMIT
 from decolle_hw.nn.layer import DecolleLayer, LayerOutput
 from decolle_hw.nn.network import DecolleNetwork
@@ -31,7 +32,6 @@ from decolle_hw.nn.network import decide as decide_float
 from decolle_hw.sim.compare import Comparison, compare
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import LayerTrace, Trace, decide, register_names
-from decolle_hw.unrounded import run_unrounded
 
 FLOAT, QUANTIZED, REFERENCE, LAVA = "float", "quantized", "integer reference", "Lava"
 PAIRS = ((FLOAT, QUANTIZED), (QUANTIZED, REFERENCE), (FLOAT, REFERENCE))

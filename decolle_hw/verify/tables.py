@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from decolle_hw.agreement import SpikeAgreement
-from decolle_hw.chain import FLOAT, PAIRS, QUANTIZED, REFERENCE
 from decolle_hw.compiler.layers import DenseLayer, Layer
 from decolle_hw.compiler.program import Program
+from decolle_hw.fidelity.agreement import SpikeAgreement
+from decolle_hw.fidelity.chain import FLOAT, PAIRS, QUANTIZED, REFERENCE
 from decolle_hw.fixedpoint import STATE_LIMIT
 from decolle_hw.report import new_table, print_comparison, with_interval
 from decolle_hw.sim.compare import Comparison
-from decolle_hw.verification import Verification, kind_of, shape_of
+from decolle_hw.verify.verification import Verification, kind_of, shape_of
 
 UNDEFINED = "silent"  # no spike to correlate
 SHORT = {REFERENCE: "integer"}

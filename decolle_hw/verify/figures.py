@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decolle_hw.atomic import new_file
-from decolle_hw.chain import FLOAT, PAIRS, QUANTIZED, REFERENCE
-from decolle_hw.fidelity import wilson_interval
+from decolle_hw.fidelity.chain import FLOAT, PAIRS, QUANTIZED, REFERENCE
+from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.fixedpoint import STATE_LIMIT
-from decolle_hw.verification import Verification, kind_of
+from decolle_hw.verify.verification import Verification, kind_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

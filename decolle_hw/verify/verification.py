@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from decolle_hw.chain import FLOAT, LAVA, REFERENCE, Chain, RunOther, recordings_at_once, run_chain, stages_of
 from decolle_hw.compiler.artifact import load_artifact, newest_artifact
 from decolle_hw.compiler.layers import ConvLayer, Layer
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import UsageError
 from decolle_hw.execution import Backend, lava_runner
-from decolle_hw.fidelity import to_batch_first, wilson_interval
+from decolle_hw.fidelity.chain import FLOAT, LAVA, REFERENCE, Chain, RunOther, recordings_at_once, run_chain, stages_of
+from decolle_hw.fidelity.intervals import wilson_interval
+from decolle_hw.fidelity.summary import to_batch_first
 from decolle_hw.fixedpoint import STATE_LIMIT
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.progress import counting
