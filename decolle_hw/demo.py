@@ -19,9 +19,15 @@ from decolle_hw.progress import percent
 from decolle_hw.sim.compare import Comparison
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import load_model_spec
-from decolle_hw.workflow import compile_model, lava_runner, load_test_recordings, run_both, spread, train_model
-
-DEMO_RECORDINGS = 100
+from decolle_hw.workflow import (
+    compile_model,
+    lava_runner,
+    load_test_recordings,
+    recordings_for_lava,
+    run_both,
+    spread,
+    train_model,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
     program = compiled.program
 
     console.rule("3  run in the Lava CPU simulator")
-    recordings = spread(load_test_recordings(program, None), DEMO_RECORDINGS)
+    recordings = spread(load_test_recordings(program, None), recordings_for_lava(program))
     trace, comparison = run_both(program, recordings, record=True, console=console)
     report.print_comparison(comparison, console)
     fidelity = float_against_integer(run.network(), program, recordings)

@@ -55,9 +55,9 @@ def draw_decision(
         _learning_curve(figure.add_subplot(grid[split:, 0]), history)
     first = figure.add_subplot(grid[0, 1])
     _raster(first, spikes_TI, "input", by_polarity=True)
-    for index in range(layers):
+    for index, layer in enumerate(program.layers):
         axes = figure.add_subplot(grid[index + 1, 1], sharex=first)
-        _raster(axes, trace.layers[index].spikes[0], f"layer {index}")
+        _raster(axes, trace.layers[index].spikes[0], f"layer {index}{' (pooling)' if layer.is_pooling else ''}")
     _readout(figure.add_subplot(grid[rows - 1, 1], sharex=first), program, trace, label)
     figure.suptitle(f"{program.name}: {program.layers[0].neuron} neurons in Lava, one test recording")
     with new_file(path) as partial:
@@ -120,9 +120,8 @@ def _readout(axes: Axes, program: Program, trace: Trace, label: int) -> None:
 def _learning_curve(axes: Axes, history: list[dict[str, Any]]) -> None:
     epochs = [record["epoch"] for record in history]
     for index in range(len(history[0]["test_accuracy"])):
-        axes.plot(
-            epochs, [100 * record["test_accuracy"][index] for record in history], marker=".", label=f"layer {index}"
-        )
+        accuracy = [100 * record["test_accuracy"][index] for record in history]
+        axes.plot(epochs, accuracy, marker=".", label=f"float layer {index}")
     axes.set_title("test accuracy of each layer's readout [%]", fontsize=10)
     axes.set_xlabel("epoch")
     axes.legend(loc="lower right", fontsize=8)

@@ -37,6 +37,7 @@ from decolle_hw.training.train import choose_device, resume, train
 CHECKED_RECORDINGS = 512  # compile measures float against integer on at most so many test recordings
 NAMED_RUNS = 5  # in a message
 LAVA_RECORDINGS = 100  # Lava does some hundred steps per second: by default a part of the test set
+LAVA_CONVOLUTIONS = 400_000  # single 2-D convolutions; Lava does some ten thousand per second
 
 
 def train_model(spec: ModelSpec, runs: Path, device: str, console: Console) -> Run:
@@ -160,6 +161,17 @@ def compile_model(
     return Compiled(path, report_path, program, target, resources, fidelity, compilation)
 
 
+def recordings_for_lava(program: Program) -> int:
+    """How many recordings Lava runs in about a minute: 100, or at least 2 of a network that convolves a lot.
+
+    Lava's `Conv` loops over pairs of channels in Python, so its time goes with their number.
+    """
+    pairs = sum(layer.weight.shape[0] * layer.weight.shape[1] for layer in program.layers if layer.weight.ndim == 4)
+    if not pairs:
+        return LAVA_RECORDINGS
+    return max(2, min(LAVA_RECORDINGS, LAVA_CONVOLUTIONS // (pairs * program.slot_steps())))
+
+
 def run_artifact(
     artifact: Path | None,
     backend: Backend,
@@ -179,7 +191,7 @@ def run_artifact(
     program = load_artifact(artifact or newest_artifact(Path()))
     if backend == "lava":
         lava_runner()  # fail now where Lava cannot be imported
-        samples = samples or LAVA_RECORDINGS
+        samples = samples or recordings_for_lava(program)
     with counting(console, "reading recordings") as progress:
         stream = stream_test_recordings(program, samples, dataset, progress)
     where = "Lava" if backend == "lava" else "the integer reference"
