@@ -164,7 +164,7 @@ def compile_(
 @click.option("--backend", type=click.Choice(["lava", "reference"]), default="lava", show_default=True)
 @click.option(
     "--samples", type=click.IntRange(min=1),
-    help="Recordings to run, evenly spread over the test set; default: in Lava 100, or fewer if it convolves a lot, else all.",
+    help="Recordings to run, evenly spread over the test set; default: in Lava 100 (fewer of convolutions), else all.",
 )  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1), help="Recordings at a time; default: what memory of 256 MB holds.")
 @click.option(
