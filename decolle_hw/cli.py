@@ -5,6 +5,7 @@ Library modules are imported inside the commands, so that `--help` needs neither
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from decolle_hw.errors import CheckError, DecolleHwError, UsageError
 
 INTERRUPTED = 130  # what shells report after SIGINT
 TERMINATED = 143  # and after SIGTERM
+BROKEN_PIPE = 141  # and after SIGPIPE
 
 _runs = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of training runs."
@@ -50,6 +52,42 @@ def _console() -> Any:
     return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
+def _check_outputs(**outputs: Path | None) -> None:
+    """Raise `UsageError` before the work where a file (given by option) could not be written after it."""
+    from decolle_hw.atomic import check_writable
+
+    options: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if path.suffix == ".net":
+            raise UsageError(
+                f"--{option} {path}: .net is for compiled networks, which it would replace; name it otherwise"
+            )
+        check_writable(path)
+        other = options.setdefault(path.resolve(), option)
+        if other != option:
+            raise UsageError(f"--{other} {outputs[other]} and --{option} {path} are the same file; give two names")
+
+
+def _not_nan(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """FloatRange lets nan pass, to which nothing is ever more or less."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is not a number of percentage points", context, parameter)
+    return value
+
+
+def _given() -> set[str]:
+    """Options and arguments of the command that were written on the command line, as their help names them."""
+    context = click.get_current_context()
+    return {
+        parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+        for parameter in context.command.params
+        if parameter.name is not None
+        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+    }
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="decolle-hw")
 def cli() -> None:
@@ -59,9 +97,10 @@ def cli() -> None:
     decolle-hw train
     decolle-hw compile --target loihi2
     decolle-hw run --sim
+    decolle-hw verify
 
     Each command continues from the newest result of the one before. Exit codes: 0 done, 1 a check did not hold,
-    2 the input cannot be used, 130 interrupted.
+    2 the input cannot be used, 130 and 143 interrupted.
     """
 
 
@@ -121,13 +160,11 @@ def evaluate(
     run: Path | None, dataset: str | None, split: Any, weights: Any, json_path: Path | None, device: str, runs: Path
 ) -> None:
     """Test the float network of a training RUN (default: the newest one)."""
-    from decolle_hw.atomic import check_writable
     from decolle_hw.fidelity.intervals import wilson_interval
     from decolle_hw.report import print_evaluated
     from decolle_hw.workflow import evaluate_model, write_json
 
-    if json_path is not None:
-        check_writable(json_path)
+    _check_outputs(json=json_path)
     console = _console()
     evaluated = evaluate_model(run, runs, dataset, split, weights, device, console)
     print_evaluated(evaluated, console)
@@ -186,16 +223,11 @@ def run(
 
     In Lava every spike is compared with the integer reference; exit code 1 if one differs.
     """
-    from decolle_hw.atomic import check_writable
     from decolle_hw.fidelity.intervals import wilson_interval
     from decolle_hw.workflow import require_simulator, run_artifact, write_json
 
     require_simulator(sim, hw)
-    if json_path is not None and csv_path is not None and json_path.absolute() == csv_path.absolute():
-        raise UsageError(f"--json {json_path} and --csv {csv_path} are the same file; give two names")
-    for path in (json_path, csv_path):
-        if path is not None:
-            check_writable(path)
+    _check_outputs(json=json_path, csv=csv_path)
     from decolle_hw.report import print_executed
 
     console = _console()
@@ -231,7 +263,7 @@ def run(
     help="Another artifact of the same shape for that side: says where the two part.",
 )  # fmt: skip
 @click.option(
-    "--max-drop", type=click.FloatRange(min=0.0, max=100.0), metavar="POINTS",
+    "--max-drop", type=click.FloatRange(min=0.0, max=100.0), metavar="POINTS", callback=_not_nan,
     help="Exit code 1 if accuracy falls by more percentage points from float to integers.",
 )  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write every figure.")
@@ -248,31 +280,23 @@ def verify(
     Lava is compared with the reference in every spike, u, v (and r) of every layer at every step. Exit code 1 if one
     differs, or if accuracy falls by more than --max-drop.
     """
-    from decolle_hw.atomic import check_writable
     from decolle_hw.verify.tables import print_random, print_verification
     from decolle_hw.verify.verification import verify_artifact, verify_random
     from decolle_hw.workflow import write_json
 
     console = _console()
     if networks is not None:
-        given = {
-            "ARTIFACT": artifact, "--data": dataset, "--run": run_folder, "--against": against,
-            "--max-drop": max_drop, "--json": json_path, "--plot": plot_path,
-        }  # fmt: skip
-        wrong = [name for name, value in given.items() if value is not None]
-        wrong += ["--backend reference"] if backend == "reference" else []
+        wrong = _given() - {"--random", "--seed"}
         if wrong:
-            raise UsageError(f"--random compares networks of its own with Lava; leave {', '.join(wrong)} out")
+            raise UsageError(f"--random compares networks of its own with Lava; leave {', '.join(sorted(wrong))} out")
         results = verify_random(networks, seed, console)
         print_random(results, console)
         if not all(comparison.equal for _, comparison in results):
             raise CheckError("Lava and the integer reference differ")
         return
-    if json_path is not None and plot_path is not None and json_path.absolute() == plot_path.absolute():
-        raise UsageError(f"--json {json_path} and --plot {plot_path} are the same file; give two names")
-    for path in (json_path, plot_path):
-        if path is not None:
-            check_writable(path)
+    if "--seed" in _given():
+        raise UsageError(f"--seed {seed}: is for --random N, the rest of verify draws nothing; leave --seed out")
+    _check_outputs(json=json_path, plot=plot_path)
     verification = verify_artifact(
         artifact, samples, dataset, console,
         runs=runs, run_folder=run_folder, backend=backend, against=against, max_drop=max_drop,
@@ -331,7 +355,7 @@ def main() -> None:
     except BrokenPipeError:
         # The reader left (| head); Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(BROKEN_PIPE)
 
 
 def _interrupted(cause: BaseException | None) -> None:

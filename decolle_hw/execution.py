@@ -240,9 +240,9 @@ def lava_runner() -> Callable[..., Trace]:
     """`lava_backend.runner.run_lava`; imported here, as Lava takes seconds to import and needs Python 3.10."""
     try:
         from decolle_hw.lava_backend.runner import run_lava
-    except ImportError as error:
+    except Exception as error:  # with a Python or NumPy that is not its own, it is not only ImportError
         raise UsageError(
-            f"Lava cannot be imported ({error}): it needs Python 3.10 with lava-nc 0.10.0; "
-            "`run --sim --backend reference` works without it"
+            f"Lava cannot be imported ({type(error).__name__}: {error}): it needs Python 3.10 with lava-nc 0.10.0; "
+            "`run --sim` and `verify` with --backend reference work without it"
         ) from None
     return run_lava

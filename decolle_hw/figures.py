@@ -44,25 +44,25 @@ def draw_decision(
     from matplotlib import pyplot as plt
 
     # Class names are folder names: a $ in one is not mathematics.
-    matplotlib.rcParams["text.parse_math"] = False
-    layers = len(program.layers)
-    rows = layers + 2
-    figure = plt.figure(figsize=(12, 2.0 * rows + 1), layout="constrained")
-    grid = figure.add_gridspec(rows, 2, width_ratios=[1, 2.4])
-    split = rows // 2
-    _events(figure.add_subplot(grid[:split, 0]), program, spikes_TI, program.classes[label])
-    if history:
-        _learning_curve(figure.add_subplot(grid[split:, 0]), history)
-    first = figure.add_subplot(grid[0, 1])
-    _raster(first, spikes_TI, "input", by_polarity=True)
-    for index, layer in enumerate(program.layers):
-        axes = figure.add_subplot(grid[index + 1, 1], sharex=first)
-        _raster(axes, trace.layers[index].spikes[0], f"layer {index}{' (pooling)' if layer.is_pooling else ''}")
-    _readout(figure.add_subplot(grid[rows - 1, 1], sharex=first), program, trace, label)
-    figure.suptitle(f"{program.name}: {program.layers[0].neuron} neurons in Lava, one test recording")
-    with new_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=110)
-    plt.close(figure)
+    with matplotlib.rc_context({"text.parse_math": False}):
+        layers = len(program.layers)
+        rows = layers + 2
+        figure = plt.figure(figsize=(12, 2.0 * rows + 1), layout="constrained")
+        grid = figure.add_gridspec(rows, 2, width_ratios=[1, 2.4])
+        split = rows // 2
+        _events(figure.add_subplot(grid[:split, 0]), program, spikes_TI, program.classes[label])
+        if history:
+            _learning_curve(figure.add_subplot(grid[split:, 0]), history)
+        first = figure.add_subplot(grid[0, 1])
+        _raster(first, spikes_TI, "input", by_polarity=True)
+        for index, layer in enumerate(program.layers):
+            axes = figure.add_subplot(grid[index + 1, 1], sharex=first)
+            _raster(axes, trace.layers[index].spikes[0], f"layer {index}{' (pooling)' if layer.is_pooling else ''}")
+        _readout(figure.add_subplot(grid[rows - 1, 1], sharex=first), program, trace, label)
+        figure.suptitle(f"{program.name}: {program.layers[0].neuron} neurons in Lava, one test recording")
+        with new_file(path) as partial:
+            figure.savefig(partial, format="png", dpi=110)
+        plt.close(figure)
 
 
 def _events(axes: Axes, program: Program, spikes_TI: np.ndarray, name: str) -> None:

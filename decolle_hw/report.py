@@ -119,7 +119,8 @@ def _print_resources(compiled: Compiled, console: Console) -> None:
 def _print_numerics(compiled: Compiled, console: Console) -> None:
     compilation = compiled.compilation
     console.print("integers", style="bold")
-    table = new_table("layer", "weight bits", "weight_exp", "weight rms error", "same spikes", "du", "dv", "vth",
+    table = new_table(
+        "layer", "weight bits", "weight_exp", "weight rms error", "same spikes (calibration)", "du", "dv", "vth",
         "u", "v", "r",
     )  # fmt: skip
     rows = zip(compiled.program.layers, compiled.program.quantization, compilation.ranges, strict=True)
@@ -195,4 +196,4 @@ def print_comparison(comparison: Comparison, console: Console, stage: str = "Lav
         f"{comparison.mismatches:,} mismatches", soft_wrap=True,
     )  # fmt: skip
     if comparison.first is not None:
-        console.print(f"first divergence (left is the reference): {comparison.first}", soft_wrap=True)
+        console.print(f"first divergence: {comparison.first.between('the integer reference', stage)}", soft_wrap=True)

@@ -18,6 +18,7 @@ from decolle_hw.compiler.artifact import load_artifact, newest_artifact, save_ar
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.resources import ResourceReport, resource_table
 from decolle_hw.compiler.rules import check
+from decolle_hw.data.source import evenly_spread
 from decolle_hw.errors import UsageError
 from decolle_hw.execution import Backend, Executed, execute, lava_runner
 from decolle_hw.fidelity.summary import Fidelity, float_against_integer, to_batch_first
@@ -85,13 +86,14 @@ def _as_long_as(of_run: ModelSpec, spec: ModelSpec, overrides: tuple[str, ...]) 
 
 
 def require_run(folder: Path, runs: Path) -> None:
-    """Raise `UsageError` that lists the newest runs where a folder does not exist."""
+    """Raise `UsageError` that lists the newest runs where there is no such folder."""
     if folder.is_dir():
         return
+    what = "is a file" if folder.exists() else "does not exist"
     known = sorted((path.parent for path in runs.glob(f"*/*/{SPEC}")), key=lambda path: path.name)[-NAMED_RUNS:]
     names = ", ".join(str(path) for path in known)
     there = f"the newest runs are {names}" if names else f"{runs} holds no run"
-    raise UsageError(f"{folder}: does not exist, so it is not a training run; {there}")
+    raise UsageError(f"{folder}: {what}, so it is not a training run; {there}")
 
 
 def evaluate_model(
@@ -128,6 +130,8 @@ def compile_model(
 ) -> Compiled:  # fmt: skip
     """`decolle-hw compile`: the newest run below `runs` unless a run folder is given."""
     target = load_target(target_name)
+    if run_folder is not None:
+        require_run(run_folder, runs)
     run = load_run(run_folder or newest_run(runs))
     if dataset is not None:
         run = run.with_data(dataset)
@@ -240,9 +244,8 @@ def _dataset_of(program: Program) -> DatasetSpec:
 
 def spread(recordings: data.BinnedRecordings, count: int) -> data.BinnedRecordings:
     """`count` recordings, evenly spread over all; all of them where there are no more."""
-    if count >= len(recordings):
-        return recordings
-    return recordings.take(np.linspace(0, len(recordings) - 1, count).round().astype(np.int64))
+    which = evenly_spread(len(recordings), count)
+    return recordings if which is None else recordings.take(which)
 
 
 def require_simulator(sim: bool, hw: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -71,8 +71,10 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc:
         field = model.model_fields.get(str(part))
-        section = field.annotation if field else None
-        if not isinstance(section, type) or not issubclass(section, BaseModel):
+        # A section that may be left out is annotated `Section | None`.
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
             break
-        model = section
+        model = sections[0]
     return sorted(model.model_fields)

@@ -18,7 +18,7 @@ from decolle_hw import data, execution
 from decolle_hw.compiler.artifact import save_artifact
 from decolle_hw.compiler.program import Program
 from decolle_hw.data import BinnedRecordings, RecordingStream, cache, folder, workers
-from decolle_hw.errors import DataError
+from decolle_hw.errors import DataError, UsageError
 from decolle_hw.execution import Batch, default_batch, execute, merged
 from decolle_hw.sim.compare import compare
 from decolle_hw.sim.random_program import random_program
@@ -350,3 +350,19 @@ def test_bad_input_is_one_clear_line(
 def test_none_is_not_a_number_of_recordings(decolle_hw: Callable[..., Outcome], option: str) -> None:
     outcome = decolle_hw("run", "small.net", "--sim", option, "0")
     assert outcome.code == 2 and option in outcome.err
+
+
+@pytest.mark.parametrize("error", [ImportError("no lava"), AttributeError("np.float_ was removed"), OSError("lib.so")])
+def test_lava_that_cannot_be_imported_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    name = "decolle_hw.lava_backend.runner"
+
+    class Broken:
+        @staticmethod
+        def find_spec(module: str, *_: object) -> None:
+            if module == name:
+                raise error
+
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
+    with pytest.raises(UsageError, match=rf"{type(error).__name__}: {error}.*lava-nc 0.10.0; .*--backend reference"):
+        execution.lava_runner()

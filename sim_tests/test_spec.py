@@ -41,6 +41,8 @@ def test_overrides_reach_their_key():
         ("training.update_every=0", ["training.update_every", "0"]),
         ("name.first=x", ["'name' is a value"]),
         ("training.betas=[0.9]", ["training.betas"]),
+        ("training.quantize.wieght_bits=4", ["training.quantize.wieght_bits", "did you mean 'weight_bits'?"]),
+        ("training.quantize.weight_bits=9", ["training.quantize.weight_bits", "9"]),
     ],
 )
 def test_wrong_values_are_named(override, words):

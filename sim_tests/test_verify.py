@@ -188,7 +188,10 @@ def test_another_artifact_on_one_side(workplace, decolle_hw, tmp_path, backend):
         "left": int(traces[0][recording, step, 5]), "right": int(traces[1][recording, step, 5]), "place": None,
         "name": recordings.names[which[recording]],
     }  # fmt: skip
-    assert f"recording {recording}, step {step}, layer 1, neuron 5: u is {first['left']}" in outcome.out
+    where = f"recording {recording}, step {step}, layer 1, neuron 5: u is {first['left']} in the integer reference and "
+    assert (
+        f"{where}{first['right']} in {side}\n" in outcome.out and f"{where}{first['right']} in {side}\n" in outcome.err
+    )
     assert first["name"] in outcome.out
 
 
@@ -229,11 +232,18 @@ def test_a_wrong_use_is_refused_before_any_work(workplace, decolle_hw, tmp_path)
         ("--data", "x"),
     ):
         fails(decolle_hw("verify", "--random", "2", *option), "--random", option[0])
-    fails(decolle_hw("verify", "--random", "2", "--backend", "reference"), "--backend reference")
+    for option in (("--backend", "reference"), ("--samples", "20"), ("--runs", "runs")):  # a default, but given
+        fails(decolle_hw("verify", "--random", "2", *option), f"leave {option[0]} out")
+    fails(decolle_hw("verify", "--seed", "0"), "--seed 0", "--random")
     (tmp_path / "file").write_text("")
     fails(decolle_hw("verify", "--json", str(tmp_path / "file" / "v.json")), "v.json")
     fails(decolle_hw("verify", "--json", "v.out", "--plot", "v.out"), "v.out", "same file")
-    for value in ("-1", "101", "x"):
+    fails(decolle_hw("verify", "--json", "v.out", "--plot", "runs/../v.out"), "v.out", "same file")
+    before = Path("tiny.net").read_bytes()
+    for option in ("--json", "--plot"):
+        fails(decolle_hw("verify", option, "tiny.net"), f"{option} tiny.net", ".net is for compiled networks")
+    assert Path("tiny.net").read_bytes() == before
+    for value in ("-1", "101", "x", "nan"):
         assert decolle_hw("verify", "--max-drop", value).code == 2
     assert not Path("v.out").exists()
 
@@ -244,3 +254,13 @@ def test_a_plot(workplace, decolle_hw, tmp_path):
     assert outcome.code == 0, outcome.err
     content = picture.read_bytes()
     assert content.startswith(b"\x89PNG") and len(content) > 20_000 and str(picture) in outcome.out
+
+
+def test_a_file_name_is_not_mathematics_in_a_plot(workplace, decolle_hw, tmp_path):
+    other, picture = tmp_path / r"$\frac$.net", tmp_path / "chain.png"
+    other.write_bytes(Path("tiny.net").read_bytes())
+    outcome = decolle_hw(
+        "verify", "--backend", "reference", "--samples", "2", "--against", str(other), "--plot", str(picture)
+    )
+    assert outcome.code == 0, outcome.err
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -15,11 +15,12 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from decolle_hw.atomic import new_file
 from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
@@ -34,6 +35,7 @@ LIBVER = ("v110", "v110")
 KINDS: dict[str, type[Layer]] = {"dense": DenseLayer, "conv": ConvLayer}
 # Everything of Program but its layers, as one JSON text.
 _HEADER = tuple(f.name for f in dataclasses.fields(Program) if f.name != "layers")
+_HEADER_TYPES = {name: type_ for name, type_ in get_type_hints(Program).items() if name in _HEADER}
 # No array of ours is larger, and none deflates better than this: what claims to be is not read.
 LARGEST_ARRAY_BYTES = 1 << 31
 LARGEST_RATIO = 1100  # deflate reaches 1032
@@ -47,7 +49,14 @@ def save_artifact(program: Program, path: Path) -> None:
     Raises `CompileError` if netx would not run a cuba network as it is, `UsageError` if `path` cannot be written.
     """
     entries = netx_entries(program)
-    with new_file(path) as partial, h5py.File(partial, "w", libver=LIBVER) as file:
+    content = _content(program, entries)
+    with new_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def _content(program: Program, entries: dict[str, Any]) -> bytes:
+    """The file, made in memory: HDF5 crashes the process where a disk is full."""
+    with h5py.File("artifact", "w", libver=LIBVER, driver="core", backing_store=False) as file:
         for name, value in entries.items():
             file.create_dataset(name, data=value, compression="gzip" if np.ndim(value) > 1 else None)
         group = file.create_group(GROUP)
@@ -63,6 +72,9 @@ def save_artifact(program: Program, path: Path) -> None:
                 else:
                     entry.attrs[name] = np.bytes_(value) if isinstance(value, str) else value
         group.attrs["sha256"] = np.bytes_(_digest(program))
+        file.flush()
+        content: bytes = file.id.get_file_image()
+        return content
 
 
 def load_artifact(path: Path) -> Program:
@@ -119,11 +131,18 @@ def _read(file: h5py.File, path: Path) -> Program:
 
 def _read_program(header: str, layers: tuple[Layer, ...], path: Path) -> Program:
     try:
-        values = json.loads(header)
-        values |= {name: tuple(values[name]) for name in ("classes", "input_shape", "quantization")}
+        read: dict[str, Any] = json.loads(header)
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in read.items()
+        }
+        for name in values.keys() & _HEADER_TYPES:
+            TypeAdapter(_HEADER_TYPES[name], config=ConfigDict(strict=True)).validate_python(values[name])
         return Program(layers=layers, **values)
     except CompileError as error:
         raise _damaged(path, GROUP, f"is not a network: {error}") from None
+    except ValidationError as error:
+        reason = f"is not what it should be: {name}: {error.errors()[0]['msg']}"
+        raise _damaged(path, f"{GROUP}/program", reason) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, f"{GROUP}/program", f"is not what it should be: {error}") from None
 
@@ -164,10 +183,21 @@ def _array(entry: h5py.Group, name: str, path: Path) -> NDArray[np.int32]:
         stored = dataset.id.get_storage_size() * LARGEST_RATIO
         if dataset.nbytes > min(LARGEST_ARRAY_BYTES, stored):
             raise _damaged(path, field, f"of shape {dataset.shape} is larger than what the file holds of it")
+        if not _chunks_fit(dataset):
+            raise _damaged(
+                path, field, f"is stored in chunks of {dataset.chunks}, of which one is larger than all of it"
+            )
         content: NDArray[np.int32] = np.asarray(dataset[()])
     except _DAMAGE:
         raise _damaged(path, field, "cannot be read") from None
     return content
+
+
+def _chunks_fit(dataset: h5py.Dataset) -> bool:
+    """HDF5 unpacks whole chunks, however little of one is asked for."""
+    return dataset.chunks is None or all(
+        chunk <= size for chunk, size in zip(dataset.chunks, dataset.shape, strict=True)
+    )
 
 
 def _check_netx(file: h5py.File, program: Program, path: Path) -> None:
@@ -182,8 +212,10 @@ def _check_netx(file: h5py.File, program: Program, path: Path) -> None:
         raise _damaged(path, name, "was added to the file")
     for name, value in entries.items():
         try:
-            fits = file[name].shape == np.shape(value)  # looked at first: the content may be said to be huge
-            equal = fits and np.array_equal(file[name][()], value)
+            dataset, expected = file[name], np.asarray(value)
+            # Looked at first: the content may be said to be huge.
+            fits = dataset.shape == expected.shape and dataset.dtype == expected.dtype and _chunks_fit(dataset)
+            equal = fits and np.array_equal(dataset[()], expected)
         except _DAMAGE:
             raise _damaged(path, name, "cannot be read") from None
         if not equal:

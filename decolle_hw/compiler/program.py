@@ -10,6 +10,7 @@ this time, those of the same step.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,14 +35,14 @@ class Program:
     target: str
     spec_yaml: str  # the model description it was trained from
     checkpoint_sha256: str
-    quantization: tuple[
-        dict[str, Any], ...
-    ] = ()  # per layer: scale, errors, limits (quantization.integers.figures)
+    quantization: tuple[dict[str, Any], ...] = ()  # per layer: scale, errors, limits (quantization.integers.figures)
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise CompileError("a program needs at least one layer")
-        inputs = int(np.prod(self.input_shape))
+        if min(self.input_shape) < 1:
+            raise CompileError(f"input_shape {self.input_shape}: expected three positive numbers")
+        inputs = math.prod(self.input_shape)
         for index, layer in enumerate(self.layers):
             if layer.num_inputs != inputs:
                 raise CompileError(f"layer {index}: weight has {layer.num_inputs} inputs, {inputs} arrive")

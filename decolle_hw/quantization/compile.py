@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from decolle_hw import data
 from decolle_hw.compiler.layers import Layer
@@ -130,7 +131,8 @@ def compile_run(
 
 def grids_of(layer: DecolleLayer, ranges: FloatRanges, bits: int, warnings: list[str]) -> tuple[LayerPlan, list[Grid]]:
     """The layer's plan and the grids to choose from, the first of which needs no data."""
-    if layer.weight_bits == bits and layer.weight_step is not None:
+    # Weights that are all zero are on every grid; one with a scale for the biases is wanted.
+    if layer.weight_bits == bits and layer.weight_step is not None and torch.any(layer.weight):
         plan = plan_layer(layer, ranges, bits, "mixed")
         trained = plan.space.grid(layer.weight_step)
         if trained is not None:

@@ -77,10 +77,24 @@ def plan_layer(layer: DecolleLayer, ranges: FloatRanges, bits: int, sign_mode: S
     if np.any(weight) and np.abs(weight).max() * space.limit <= space.smallest_unit / 2:
         raise CompileError(
             f"layer {layer.index}: {plan.binding} leaves a weight scale of {space.limit:.3g}, all weights round to "
-            f"zero: at a fan-in of {layer.shape.fan_in} it does not fit 24 bits; use fewer inputs, "
-            f"shorter time constants (smaller alpha, beta) or smaller weights"
+            f"zero: {_too_large(plan)}, or shorter time constants (smaller alpha, beta)"
         )
     return plan
+
+
+def _too_large(plan: LayerPlan) -> str:
+    """What the binding register has no room for beside the weights, and what would help."""
+    dynamics, fan_in = plan.layer.dynamics, plan.layer.shape.fan_in
+    if plan.binding in ("u", "v"):  # go with the weights: smaller ones change nothing
+        return f"at a fan-in of {fan_in} it does not fit 24 bits; use fewer inputs"
+    name, value = "the largest bias", float(np.abs(plan.bias).max())
+    if plan.binding == "r":
+        name, value = "wrp", dynamics.wrp
+    elif plan.binding == "vth" and dynamics.neuron == "cuba":
+        name, value = "vth", dynamics.vth
+    remedy = "smaller biases" if name == "the largest bias" else f"a smaller {name}"
+    largest = float(np.abs(plan.weight).max())
+    return f"{name} {value:.3g} fills its register beside weights of at most {largest:.3g}; use {remedy}"
 
 
 def build(plan: LayerPlan, grid: Grid) -> tuple[Layer, ...]:

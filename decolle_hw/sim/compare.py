@@ -33,6 +33,10 @@ class Divergence:
     place: tuple[int, int, int] | None = None  # (channel, y, x) of the neuron in the map of a convolution
 
     def __str__(self) -> str:
+        return self.between("one", "the other")
+
+    def between(self, left: str, right: str) -> str:
+        """Where it is, and the value of either side by its name."""
         on_chip = "" if self.chip_step == self.step else f" ({self.chip_step} on chip)"
         place = ""
         if self.place is not None:
@@ -40,7 +44,7 @@ class Divergence:
             place = f" (channel {channel}, y {y}, x {x})"
         return (
             f"recording {self.recording}, step {self.step}{on_chip}, layer {self.layer}, neuron {self.neuron}{place}: "
-            f"{self.quantity} is {self.left} in one and {self.right} in the other"
+            f"{self.quantity} is {self.left} in {left} and {self.right} in {right}"
         )
 
 

@@ -42,7 +42,7 @@ def draw_chain(verification: Verification, path: Path) -> None:
             f"\n{verification.last_stage} against the integer reference: {comparison.compared:,} values, "
             f"{comparison.mismatches:,} mismatches"
         )
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     with new_file(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
     plt.close(figure)
@@ -60,7 +60,7 @@ def _accuracy(axes: Axes, verification: Verification) -> None:
         axes.annotate(
             f"{100 * share:.1f} %", (place, 100 * share), xytext=(10, 0), textcoords="offset points", va="center"
         )
-    axes.set_xticks(range(len(chain.decisions)), list(chain.decisions))
+    axes.set_xticks(range(len(chain.decisions)), list(chain.decisions), parse_math=False)  # a file name may have a $
     axes.set_xlim(-0.5, len(chain.decisions) - 0.4)
     axes.set_title("accuracy of each stage, with its 95 % interval [%]", loc="left", fontsize=10)
     axes.grid(axis="y", alpha=0.3)

@@ -131,7 +131,8 @@ def print_random(results: list[tuple[Program, Comparison]], console: Console) ->
     console.print(f"{compared:,} values compared, {mismatches:,} mismatches")
     for number, (program, comparison) in enumerate(results):
         if comparison.first is not None:
-            console.print(f"network {number}, {program.name}: first divergence: {comparison.first}", soft_wrap=True)
+            where = comparison.first.between("the integer reference", "Lava")
+            console.print(f"network {number}, {program.name}: first divergence: {where}", soft_wrap=True)
 
 
 def _shortly(layer: Layer) -> str:

@@ -63,7 +63,10 @@ class Verification:
         if comparison is not None and not comparison.equal:
             first = comparison.first
             assert first is not None and self.last_stage is not None
-            found.append(f"{self.last_stage} and the integer reference differ, first in layer {first.layer}: {first}")
+            found.append(
+                f"{self.last_stage} and the integer reference differ, first in layer {first.layer}: "
+                f"{first.between('the integer reference', self.last_stage)}"
+            )
         if self.max_drop is not None and self.drop is not None and self.drop > self.max_drop + TOLERANCE:
             found.append(
                 f"accuracy falls by {self.drop:.2f} points from float to integers, more than --max-drop "
