@@ -44,6 +44,20 @@ def made(kind: str) -> Program:
     )
 
 
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from decolle_hw.compiler.artifact import load_artifact, save_artifact
+from decolle_hw.errors import UsageError
+program = load_artifact(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))  # no file may be larger: as a full disk
+try:
+    save_artifact(program, Path(sys.argv[2]))
+except UsageError as error:
+    print(error)
+"""
+
+
 @pytest.fixture(params=KINDS)
 def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / f"{request.param}.net"
@@ -267,6 +281,20 @@ def delays(file: h5py.File) -> None:
     file["layer/1/delay"] = np.ones(9, int)  # netx would obey
 
 
+def huge_text(file: h5py.File) -> None:
+    """Two gigabytes in a file of a few kB, as nothing of them was ever written."""
+    del file["layer/1/type"]
+    file.create_dataset("layer/1/type", shape=(), dtype="S2000000000")
+
+
+def one_huge_chunk(file: h5py.File) -> None:
+    """Nine numbers in a chunk of 256 MB, which deflates to a quarter of one."""
+    name = f"{GROUP}/layer/0/vth"
+    values = file[name][()]
+    del file[name]
+    file.create_dataset(name, data=values, maxshape=(None,), chunks=(1 << 26,), compression="gzip")
+
+
 WRONG: list[tuple[Callable[[h5py.File], None], str]] = [
     (odd_weight, "decolle_hw/layer/1/weight: expected multiples of 2"),
     (large_weight, "decolle_hw/layer/0/weight: expected multiples of 2 in -256..254"),
@@ -276,11 +304,22 @@ WRONG: list[tuple[Callable[[h5py.File], None], str]] = [
     (header(steps=20), "decolle_hw/sha256 does not match"),
     (header(steps=1), "decolle_hw is not a network: 1 steps are too short for 2 layers"),
     (header(steps="many"), "decolle_hw/program is not what it should be"),
+    (
+        header(burnin_steps=1.5),
+        "decolle_hw/program is not what it should be: burnin_steps: Input should be a valid int",
+    ),
+    (header(classes=[1, 2, 3]), "decolle_hw/program is not what it should be: classes"),
+    (header(quantization="ab"), "decolle_hw/program is not what it should be: quantization"),
+    (header(input_shape=[-1, -1, 12]), "input_shape (-1, -1, 12): expected three positive numbers"),
     (header(classes=["one"]), "readout has 3 rows, there are 1 classes"),
     (header(input_shape=[2, 2, 2]), "layer 0: weight has 12 inputs, 8 arrive"),
     (header(surprise=1), "decolle_hw/program is not what it should be"),
     (no_json, "decolle_hw/program is not what it should be"),
     (delays, "layer/1/delay was added to the file"),
+    (
+        one_huge_chunk,
+        "decolle_hw/layer/0/vth is stored in chunks of (67108864,), of which one is larger than all of it",
+    ),
 ]
 
 
@@ -290,6 +329,16 @@ def test_wrong_content_is_named(change: Callable[[h5py.File], None], message: st
         change(file)
     text = complaint(cuba)
     assert message in text and text.endswith("; the file is damaged, compile again")
+
+
+def test_text_of_two_gigabytes_is_not_read(cuba: Path) -> None:
+    with h5py.File(cuba, "r+") as file:
+        huge_text(file)
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, resource.RLIM_INFINITY))\n"
+    load = "import pathlib, decolle_hw.compiler.artifact as a\na.load_artifact(pathlib.Path(sys.argv[1]))"
+    code = [sys.executable, "-c", limited + load, str(cuba)]
+    result = subprocess.run(code, capture_output=True, text=True, timeout=120)
+    assert "layer/1/type differs from decolle_hw" in result.stderr, result.stderr
 
 
 def test_a_long_description_fits(tmp_path: Path) -> None:
@@ -309,3 +358,13 @@ def test_two_thousand_mutants() -> None:
     assert "2000 mutants, 0 failures" in result.stdout
     refused = re.findall(r"^(\w+) +refused +(\d+), loaded as it was +(\d+)$", result.stdout, re.MULTILINE)
     assert len(refused) == 12 and all(int(count) > 0 for _, count, _ in refused), result.stdout
+
+
+def test_a_full_disk_is_one_clear_error(cuba: Path, tmp_path: Path) -> None:
+    """In a process of its own, as HDF5 takes the process down where it cannot write at its end."""
+    new = tmp_path / "new.net"
+    code = [sys.executable, "-c", FULL_DISK, str(cuba), str(new)]
+    result = subprocess.run(code, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    assert result.stdout.startswith(f"{new}: cannot be written: File too large"), result.stdout
+    assert [*tmp_path.iterdir()] == [cuba]

@@ -183,6 +183,26 @@ def test_no_scale_left_is_an_error():
         plan_layer(layer, FloatRanges(1e6, 1.0), 8)
 
 
+@pytest.mark.parametrize(
+    ("neuron", "changes", "match"),
+    [
+        ("decolle", {"wrp": 1e6}, r"layer 0: r leaves .*: wrp 1e\+06 fills its register .*; use a smaller wrp, or"),
+        ("cuba", {"vth": 1e6}, r"layer 0: vth leaves .*: vth 1e\+06 fills its register .*; use a smaller vth, or"),
+        ("decolle", {"bias": 1e6}, r"layer 0: vth leaves .*: the largest bias 1e\+06 fills .*; use smaller biases, or"),
+        ("cuba", {"bias": 1e6}, r"layer 0: bias leaves .*: the largest bias 1e\+06 fills .*; use smaller biases, or"),
+    ],
+)
+def test_what_leaves_no_scale_is_named(neuron, changes, match):
+    """Fewer inputs or smaller weights would not help here."""
+    layer = make_layer(neuron)
+    with torch.no_grad():
+        layer.bias.fill_(changes.get("bias", 0.0))
+    dynamics = {name: value for name, value in changes.items() if name != "bias"}
+    layer.dynamics = dataclasses.replace(layer.dynamics, **dynamics)
+    with pytest.raises(CompileError, match=match):
+        plan_layer(layer, ONE, 8)
+
+
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_decays_that_12_bits_cannot_hold_are_an_error(neuron):
     layer = make_layer(neuron, alpha=0.9999, index=1)
@@ -311,6 +331,17 @@ def test_a_network_trained_with_quantized_weights_keeps_them(neuron, bits):
         assert quality["alpha_error"] == quality["beta_error"] == quality["alpharp_error"] == 0.0
     other = compile_run(run, "loihi2", recordings, weight_bits=8)
     assert max(layer.weight_bits for layer in other.program.layers) > bits
+
+
+def test_biases_alone_drive_a_trained_layer_without_weights():
+    """Zeros are on every grid; the scale that goes with the one they were trained on is nothing to go by."""
+    run = FakeRun(make_spec("decolle", training={"quantize": {"weight_bits": 8}}, Mhid=[20], alpha=0.3, beta=0.0))
+    with torch.no_grad():
+        run.trained.layers[0].weight.zero_()
+        run.trained.layers[0].bias.copy_(torch.linspace(1e-3, 1e-2, 20))
+    compiled = compile_run(run, "loihi2", random_recordings(2, count=8))
+    assert compiled.warnings == ()
+    assert compiled.program.quantization[0]["spike_agreement"] > 0.99
 
 
 def test_a_trained_grid_without_room_is_a_warning():

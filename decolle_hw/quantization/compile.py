@@ -156,8 +156,8 @@ def grids_of(layer: DecolleLayer, ranges: FloatRanges, bits: int, warnings: list
 def range_warnings(program: Program, ranges: tuple[tuple[RegisterRange, ...], ...], recordings: int) -> Iterator[str]:
     """Registers that turned over or clipped on the calibration recordings."""
     remedies = {
-        "u": "shorter synaptic time constants (smaller beta) or smaller weights",
-        "v": "shorter time constants (smaller alpha) or smaller weights",
+        "u": "shorter synaptic time constants (smaller beta)",
+        "v": "shorter time constants (smaller alpha)",
         "r": "a smaller wrp",
     }
     for index, registers in enumerate(ranges):
