@@ -137,7 +137,7 @@ def nearest_decay(factor: float, offset: int) -> int:
 
     The factor realised is ``(4096 - register - offset) / 4096``.
     """
-    register = round(DECAY_UNITY * (1.0 - factor)) - offset
+    register = DECAY_UNITY - round(DECAY_UNITY * factor) - offset  # 1 - factor would be rounded before
     return int(min(max(register, 0), DECAY_UNITY - 1))
 
 

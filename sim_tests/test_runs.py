@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,11 +56,18 @@ def save_run(folder: Path, spec: ModelSpec, network: DecolleNetwork, metrics: di
         write_weights(folder / name, network.state_dict(), origin)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
     spec = parse_model_spec(VALUES, "small")
-    save_run(tmp_path, spec, DecolleNetwork(spec, 3, torch.Generator().manual_seed(1)), FIGURES)
-    return tmp_path
+    save_run(folder, spec, DecolleNetwork(spec, 3, torch.Generator().manual_seed(1)), FIGURES)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoiled."""
+    return Path(shutil.copytree(saved, tmp_path, dirs_exist_ok=True))
 
 
 def refused(call: object, *words: object) -> None:

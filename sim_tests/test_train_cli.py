@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from decolle_hw import cli
-from decolle_hw.fidelity import wilson_interval
+from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.progress import TrainingProgress
 from decolle_hw.training.history import EpochRecord
 from decolle_hw.training.runs import CHECKPOINT, LAST, METRICS, RESUME, SPEC
@@ -27,7 +27,7 @@ training: {num_epochs: 2, learning_rate: 0.02, burnin_steps: 4, update_every: 4,
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(digits_drawn_once_for_module, tmp_path_factory) -> Path:
     """A folder in which a tiny network was trained for two epochs."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.yaml").write_text(TINY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from decolle_hw.training import train as training
 from decolle_hw.training.interruption import TrainingInterrupted
 from decolle_hw.training.learner import Learner
 from decolle_hw.training.lock import FolderLock, is_locked
-from decolle_hw.training.runs import CHECKPOINT, LAST, METRICS, RESUME, SPEC, load_run, newest_unfinished_run
+from decolle_hw.training.runs import CHECKPOINT, LAST, METRICS, RESUME, SPEC, Run, load_run, newest_unfinished_run
 
 __all__ = ["few_recordings"]
 pytestmark = pytest.mark.usefixtures("few_recordings")
@@ -56,14 +57,19 @@ def interrupted(spec, runs: Path, watcher: Watcher) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.fixture(scope="module")
+def whole(few_recordings, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """`small_spec()` trained without a break: nobody may write into its folder."""
+    return train(small_spec(), tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize(
     "training",
     [{}, {"optimizer": "Adam", "betas": [0.9, 0.99]}, SGD, {"schedule": "StepLR", "schedule_args": {"step_size": 1}}],
     ids=["Adamax", "Adam", "SGD-momentum", "StepLR"],
 )
-def test_four_epochs_are_two_and_two(tmp_path: Path, training: dict, seed: int) -> None:
-    spec = small_spec(training=training | {"seed": seed})
+def test_four_epochs_are_two_and_two(tmp_path: Path, training: dict) -> None:
+    spec = small_spec(training=training | {"seed": 1})
     whole = train(spec, tmp_path / "whole")
     half = train(longer(spec, 2), tmp_path / "half")
     with pytest.raises(AssertionError):
@@ -92,17 +98,21 @@ def test_four_epochs_are_two_and_two(tmp_path: Path, training: dict, seed: int) 
 )
 def test_every_kind_of_network_goes_on(tmp_path: Path, changes: dict) -> None:
     spec = small_spec(**changes)
-    whole = train(longer(spec, 3), tmp_path / "whole")
-    folder = interrupted(longer(spec, 3), tmp_path / "half", interrupt_at(1, 25))
-    resume(folder, longer(spec, 3))
+    whole = train(longer(spec, 2), tmp_path / "whole")
+    folder = interrupted(longer(spec, 2), tmp_path / "half", interrupt_at(1, 25))
+    resume(folder, longer(spec, 2))
     same_run(whole.folder, folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("epoch", "done"), [(0, 25), (1, 50), (2, RECORDINGS), (3, RECORDINGS)])
-def test_interrupted_within_an_epoch(tmp_path: Path, epoch: int, done: int, number: int) -> None:
+@pytest.mark.parametrize(
+    ("epoch", "done", "number"),
+    [
+        (0, 25, signal.SIGINT), (1, 50, signal.SIGINT), (1, 50, signal.SIGTERM),
+        (2, RECORDINGS, signal.SIGINT), (3, RECORDINGS, signal.SIGINT),
+    ],
+)  # fmt: skip
+def test_interrupted_within_an_epoch(tmp_path: Path, whole: Run, epoch: int, done: int, number: int) -> None:
     spec = small_spec()
-    whole = train(spec, tmp_path / "whole")
     before = signal.getsignal(number)
     folder = interrupted(spec, tmp_path / "broken", interrupt_at(epoch, done, number))
     assert signal.getsignal(number) == before
@@ -116,9 +126,8 @@ def test_interrupted_within_an_epoch(tmp_path: Path, epoch: int, done: int, numb
     assert (whole.folder / CHECKPOINT).read_bytes() == (folder / CHECKPOINT).read_bytes()
 
 
-def test_interrupted_again_and_again(tmp_path: Path) -> None:
+def test_interrupted_again_and_again(tmp_path: Path, whole: Run) -> None:
     spec = small_spec()
-    whole = train(spec, tmp_path / "whole")
     folder = interrupted(spec, tmp_path / "broken", interrupt_at(0, 25))
     for epoch, done in ((0, 50), (1, 25), (1, RECORDINGS), (3, 50)):
         with pytest.raises(TrainingInterrupted) as stop:
@@ -129,10 +138,9 @@ def test_interrupted_again_and_again(tmp_path: Path) -> None:
     same_run(whole.folder, folder)
 
 
-def test_interrupted_in_the_test_after_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_in_the_test_after_an_epoch(tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test changes nothing: it stops at once, and is made again."""
     spec = small_spec()
-    whole = train(spec, tmp_path / "whole")
     evaluate, calls = Learner.evaluate, []
 
     def struck(self, recordings, *arguments):
@@ -189,7 +197,7 @@ def test_killed_at_any_moment_while_saving(tmp_path: Path, monkeypatch: pytest.M
     assert 9 < kills < 99  # four or five files in each of three epochs
 
 
-def test_a_long_epoch_is_saved_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_epoch_is_saved_now_and_then(tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed within an epoch, a run goes on from the last of these saves, not from the epoch's beginning."""
 
     class Killed(BaseException):
@@ -200,7 +208,6 @@ def test_a_long_epoch_is_saved_now_and_then(tmp_path: Path, monkeypatch: pytest.
             raise Killed
 
     spec = small_spec()
-    whole = train(spec, tmp_path / "whole")
     monkeypatch.setattr(training, "SAVE_SECONDS", 0)
     with pytest.raises(Killed):
         train(spec, tmp_path / "killed", Watcher(act))
@@ -264,9 +271,14 @@ class TestFinished:
 
 
 class TestRefused:
+    @pytest.fixture(scope="class")
+    def broken_off(self, few_recordings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return interrupted(small_spec(), tmp_path_factory.mktemp("broken_off"), interrupt_at(1, 25))
+
     @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        return interrupted(small_spec(), tmp_path, interrupt_at(1, 25))
+    def folder(self, broken_off: Path, tmp_path: Path) -> Path:
+        """A copy of it, to be spoiled."""
+        return Path(shutil.copytree(broken_off, tmp_path / "small" / broken_off.name))
 
     @pytest.mark.parametrize("damage", [b"", b"junk", slice(0, 100), slice(0, -1), slice(0, -4096)])
     def test_a_damaged_state(self, folder: Path, damage: bytes | slice) -> None:
@@ -345,11 +357,12 @@ class TestRefused:
 
 def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
     """Sums are then split differently: the run goes on, but nobody may believe that it is exact."""
-    folder = interrupted(small_spec(), tmp_path, interrupt_at(1, 25))
+    spec = longer(small_spec(), 2)
+    folder = interrupted(spec, tmp_path, interrupt_at(1, 50))
     before, watcher = torch.get_num_threads(), Watcher()
     torch.set_num_threads(before + 1)
     try:
-        resume(folder, small_spec(), watcher)
+        resume(folder, spec, watcher)
     finally:
         torch.set_num_threads(before)
     assert watcher.notes == [
@@ -357,10 +370,9 @@ def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_the_state_of_the_learner_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_the_learner_matters(tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparisons above can fail: without the optimizer's memory the weights are others."""
     spec = small_spec()
-    whole = train(spec, tmp_path / "whole")
     folder = interrupted(spec, tmp_path / "broken", interrupt_at(1, 25))
     monkeypatch.setattr(Learner, "load_state_dict", lambda self, state: None)
     resume(folder, spec)

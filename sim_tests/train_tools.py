@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +37,19 @@ def _recordings(dataset: str, split: str) -> data.BinnedRecordings:
     return recordings.take(np.linspace(0, len(recordings) - 1, RECORDINGS).astype(int))
 
 
-@pytest.fixture
-def few_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def few_recordings() -> Iterator[None]:
     """Training sees 60 recordings of each split, read once for all tests."""
     load = data.load_split
 
     def few(spec, split, progress=None, classes=None):
-        with monkeypatch.context() as undone:
+        with pytest.MonkeyPatch.context() as undone:
             undone.setattr(data, "load_split", load)
             return _recordings(spec.model_dump_json(), split)
 
-    monkeypatch.setattr(data, "load_split", few)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load_split", few)
+        yield
 
 
 class Watcher:
