@@ -1,20 +1,32 @@
 # Two commands set everything up: `make demo` runs the whole story, `make test` checks everything.
 # Both create .venv when it is missing or older than setup.cfg. Lava needs Python 3.10.
 
-.PHONY: demo test bench clean
+.PHONY: demo test test-starters test-others bench clean
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 demo: $(STAMP)
 	$(BIN)/decolle-hw demo
 
-# Tensors of tests are small: threads that wait for each other by spinning cost more than they give.
+# Tests in two halves side by side: those that start processes wait a lot. Tensors of tests are small: threads that wait
+# for each other by spinning cost more than they give.
+STARTERS := $(wildcard $(addprefix sim_tests/test_,lava*.py netx.py execution.py accuracy.py readme.py verify.py \
+    chain.py planted_faults.py cli.py compile_cli.py train_interrupt.py))
+OTHERS := $(filter-out $(STARTERS),$(wildcard sim_tests/test_*.py))
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	+$(MAKE) --no-print-directory --output-sync=target --jobs=2 test-starters test-others
+
+test-starters: $(STAMP)
+	$(PYTEST) -p no:cacheprovider $(STARTERS)
+
+test-others: $(STAMP)
+	$(PYTEST) $(OTHERS)
 
 # NMNIST: a folder with recordings, FOLDER/{train,test}/<digit>/*.bin
 bench: $(STAMP)

@@ -151,11 +151,13 @@ class SupervisedRuntime(Runtime):
 
 
 def _release(memory: Any) -> None:
-    """End the manager of Lava's shared memory, and remove what it leaves behind if it was killed."""
-    segments, server = list(memory._shared_memory_handles), memory._manager._process
-    if hasattr(memory._manager, "shutdown"):  # it was started
-        with contextlib.suppress(ConnectionError, EOFError, FileNotFoundError):  # it is dead
-            memory.shutdown()
+    """End the manager of Lava's shared memory, and remove what it leaves behind if it was killed; also called again."""
+    manager = memory._manager
+    if manager is None or not hasattr(manager, "shutdown"):  # released before, or never started
+        return
+    segments, server = list(memory._shared_memory_handles), manager._process
+    with contextlib.suppress(ConnectionError, EOFError, FileNotFoundError):  # it is dead
+        memory.shutdown()
     server.kill()  # `shutdown` gives up after a second on one that is stuck
     server.join()
     for segment in segments:
