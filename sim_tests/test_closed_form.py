@@ -93,6 +93,10 @@ class TooNearError(Exception):
     """A decision stands within MARGIN of falling out otherwise."""
 
 
+class NoClearDrawError(AssertionError):
+    """All draws of a case were too near."""
+
+
 class Watched(PerStepAutograd):
     """Gives up at the first step that is too near to a flip."""
 
@@ -142,7 +146,7 @@ def check(case: Case) -> PerStepAutograd:
             exact, exact_losses = run_oracle(case, spec, draw, torch.float64)
             break
     else:
-        raise AssertionError(f"{DRAWS} draws of input all have a decision within {MARGIN} of flipping: {case}")
+        raise NoClearDrawError(f"{DRAWS} draws of input all have a decision within {MARGIN} of flipping: {case}")
     single, single_losses = run_oracle(case, spec, draw, torch.float32)
     for of_single, of_exact in zip(single.spikes, exact.spikes, strict=True):
         assert all(torch.equal(a.double(), b) for a, b in zip(of_single, of_exact, strict=True)), "MARGIN is too small"
@@ -364,4 +368,7 @@ def test_random_networks(case: Case) -> None:
         case.spec()
     except SpecError:
         assume(False)  # a kernel or a pool larger than the map
-    check(case)
+    try:
+        check(case)
+    except NoClearDrawError:
+        assume(False)

@@ -63,7 +63,7 @@ def test_large_networks(neuron: NeuronKind, compared: Counter[str]) -> None:
     compared.update(counts)
 
 
-@settings(max_examples=14, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1), place=st.integers(0, 5))
 def test_random_networks(seed: int, place: int, compared: Counter[str]) -> None:
     """Dense, with delays, convolutional and pooled; both neurons; everything drawn, extremes included."""
