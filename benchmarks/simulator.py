@@ -126,7 +126,7 @@ def work(program: Program, spikes_RTI: np.ndarray, trace: Trace, record: bool) -
 
 
 def shape_of(program: Program) -> str:
-    maps = ["x".join(map(str, getattr(layer, "map_shape", (layer.num_neurons,)))) for layer in program.layers]
+    maps = ["x".join(map(str, layer.map_shape)) for layer in program.layers]
     return " - ".join(["x".join(map(str, program.input_shape)), *maps])
 
 

@@ -223,7 +223,6 @@ def run(
 
     In Lava every spike is compared with the integer reference; exit code 1 if one differs.
     """
-    from decolle_hw.fidelity.intervals import wilson_interval
     from decolle_hw.workflow import require_simulator, run_artifact, write_json
 
     require_simulator(sim, hw)
@@ -234,7 +233,7 @@ def run(
     executed = run_artifact(artifact, backend, samples, dataset, console, batch=batch, jobs=jobs)
     print_executed(executed, console)
     if json_path is not None:
-        write_json(executed.to_json(wilson_interval(executed.hits, len(executed.labels))), json_path)
+        write_json(executed.to_json(), json_path)
         console.print(f"wrote {json_path}", soft_wrap=True)
     if csv_path is not None:
         executed.write_csv(csv_path)

@@ -41,7 +41,7 @@ class DemoResult:
 
 
 def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, console: Console) -> DemoResult:
-    """Train, compile, run 100 test recordings in Lava, compare every register, draw one recording.
+    """Train, compile, run test recordings in Lava, 100 or fewer of convolutions, compare every register, draw one.
 
     Raises `CheckError` if Lava and the integer reference differ anywhere.
     """
@@ -74,7 +74,9 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
     result = DemoResult(fidelity, int((decisions == recordings.labels).sum()), comparison, picture)
     _print_chain(result, console)
     if not comparison.equal:
-        raise CheckError(f"Lava and the integer reference differ: {comparison.first}")
+        assert comparison.first is not None
+        where = comparison.first.between("the integer reference", "Lava")
+        raise CheckError(f"Lava and the integer reference differ: {where}")
     return result
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from decolle_hw.atomic import new_file
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import UsageError
+from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.sim.compare import Comparison, compare
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace, decide, readouts
@@ -98,14 +99,14 @@ class Executed:
             found[self.program.classes[label]] = {"recordings": len(right), "accuracy": float(right.mean())}
         return found
 
-    def to_json(self, interval: tuple[float, float]) -> dict[str, Any]:
-        """Everything, recording by recording; `interval`: 95 % of the accuracy."""
+    def to_json(self) -> dict[str, Any]:
+        """Everything, recording by recording."""
         return {
             "network": self.program.name,
             "backend": self.backend,
             "recordings": len(self.labels),
             "accuracy": self.hits / len(self.labels),
-            "accuracy_interval_95": list(interval),
+            "accuracy_interval_95": list(wilson_interval(self.hits, len(self.labels))),
             "per_class": self.per_class(),
             "firing_rates": self.firing_rates,
             "seconds": self.seconds,

@@ -41,7 +41,6 @@ VTH_BITS = 17
 VTH_MAX = (1 << VTH_BITS) - 1
 BIAS_MANT_MIN, BIAS_MANT_MAX = -(1 << 12), (1 << 12) - 1
 BIAS_EXP_MAX = 7
-MIXED_WEIGHT_MIN, MIXED_WEIGHT_MAX = -256, 254
 WEIGHT_BITS = 8  # of a synapse; mixed signs take one of them
 WEIGHT_EXP_MIN, WEIGHT_EXP_MAX = -8, 7
 DELAY_MAX = 63

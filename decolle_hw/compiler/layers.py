@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,7 +48,7 @@ def no_delay() -> NDArray[np.int32]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class Layer(ABC):
     """What all layers have: weights as stored, and neurons, in the registers of design section 2.
 
     cuba (stock Lava LIF)::
@@ -86,21 +87,40 @@ class Layer:
                 raise CompileError(f"{name}: expected {expected}")
 
     @property
-    def num_neurons(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def kind(self) -> str:
+        """One word for it in tables and pictures."""
 
     @property
+    @abstractmethod
+    def map_shape(self) -> tuple[int, ...]:
+        """Of the neurons: (N,), or (c, h, w) of a convolution."""
+
+    @property
+    @abstractmethod
     def num_inputs(self) -> int:
-        raise NotImplementedError
+        """I"""
 
     @property
+    @abstractmethod
     def num_synapses(self) -> int:
         """Connections between two neurons, those of weight zero included."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fan_out(self) -> NDArray[np.int64]:
         """(I,) synapses that a spike of each input goes through, those of weight zero included."""
-        raise NotImplementedError
+
+    @property
+    def num_neurons(self) -> int:
+        """N"""
+        return math.prod(self.map_shape)
+
+    @property
+    def plain_weight(self) -> NDArray[np.int32]:
+        """Weights with `weight_exp` applied, rounded down where it cuts off bits: what netx and Lava's `Conv` take."""
+        if self.weight_exp > 0:
+            return self.weight << self.weight_exp
+        return self.weight >> -self.weight_exp
 
     @property
     def is_pooling(self) -> bool:
@@ -160,8 +180,12 @@ class DenseLayer(Layer):
     delay: NDArray[np.int32] = field(default_factory=no_delay)  # (N, I) steps of 0..63; (0, 0): none
 
     @property
-    def num_neurons(self) -> int:
-        return int(self.weight.shape[0])
+    def kind(self) -> str:
+        return "dense"
+
+    @property
+    def map_shape(self) -> tuple[int, ...]:
+        return (int(self.weight.shape[0]),)
 
     @property
     def num_inputs(self) -> int:
@@ -206,6 +230,10 @@ class ConvLayer(Layer):
     pooling: bool = False  # the OR over a window; see `pooling_stage`
 
     @property
+    def kind(self) -> str:
+        return "pooling" if self.pooling else "convolution"
+
+    @property
     def kernel_size(self) -> int:
         return int(self.weight.shape[2])
 
@@ -215,10 +243,6 @@ class ConvLayer(Layer):
         reach = self.dilation * (self.kernel_size - 1) + 1
         height, width = ((size + 2 * self.padding - reach) // self.stride + 1 for size in self.input_shape[1:])
         return int(self.weight.shape[0]), height, width
-
-    @property
-    def num_neurons(self) -> int:
-        return math.prod(self.map_shape)
 
     @property
     def num_inputs(self) -> int:
@@ -249,13 +273,6 @@ class ConvLayer(Layer):
     @property
     def is_pooling(self) -> bool:
         return self.pooling
-
-    @property
-    def plain_weight(self) -> NDArray[np.int32]:
-        """Weights with `weight_exp` applied, which is exact: what Lava's `Conv` and netx are given."""
-        if self.weight_exp > 0:
-            return self.weight << self.weight_exp
-        return self.weight >> -self.weight_exp
 
     def _synapse_rules(self) -> Rules:
         shape = self.weight.shape

@@ -110,13 +110,6 @@ def _by_place(layer: ConvLayer, mantissa_N: NDArray[np.int32]) -> NDArray[np.int
     return np.ascontiguousarray(maps.transpose(2, 1, 0))
 
 
-def effective_weight(layer: DenseLayer) -> NDArray[np.int32]:
-    """(N, I) weights with `weight_exp` applied, rounded down where it is not lossless."""
-    if layer.weight_exp > 0:
-        return layer.weight << layer.weight_exp
-    return layer.weight >> -layer.weight_exp
-
-
 def as_netx_runs_it(weight: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
     """(weights in the synapse, weight exponent) that come of plain integers `weight` in netx on Lava.
 
@@ -144,7 +137,7 @@ def as_netx_runs_it(weight: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
 
 
 def _plain_weight(layer: DenseLayer, index: int) -> NDArray[np.int32]:
-    plain = effective_weight(layer)
+    plain = layer.plain_weight
     if layer.weight_exp > 0 or np.any(plain << -layer.weight_exp != layer.weight):
         raise CompileError(
             f"layer {index}: weight_exp {layer.weight_exp} does not leave plain integers of 8 bits, "

@@ -19,12 +19,12 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from decolle_hw.data.source import Source
 from decolle_hw.errors import DataError, SpecError, UsageError
 from decolle_hw.spec import DatasetSpec
 
+Content = TypeVar("Content")
 Packed = tuple[NDArray[np.int64], NDArray[np.int32]]  # indptr (R+1,), active (total,)
 
 FOLDER_VARIABLE = "DECOLLE_HW_CACHE"
@@ -109,6 +110,32 @@ class Kept(NamedTuple):
 
 def find(key: str, recordings: int) -> Kept | None:
     """What `write` kept under this key, whole and checked but not read; otherwise as `read`."""
+
+    def look(stream: BinaryIO, entries: int) -> tuple[None, int]:
+        checksum = 0
+        while block := stream.read(BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+        return None, checksum
+
+    found = _checked(key, recordings, look)
+    return None if found is None else Kept(found[0], found[1])
+
+
+def read(key: str, recordings: int) -> Packed | None:
+    """What `write` kept under this key, or None; a file that is damaged or not ours counts as none."""
+
+    def take(stream: BinaryIO, entries: int) -> tuple[NDArray[np.int32], int]:
+        active = np.fromfile(stream, "<i4", entries)
+        return active, zlib.crc32(active.data)
+
+    found = _checked(key, recordings, take)
+    return None if found is None else (found[1], found[2].astype(np.int32, copy=False))
+
+
+def _checked(
+    key: str, recordings: int, content: Callable[[BinaryIO, int], tuple[Content, int]]
+) -> tuple[Path, NDArray[np.int64], Content] | None:
+    """(file, offsets, content) where the checksum of both is right; `content` reads the rest and sums it up."""
     file = _file(key)
     if file is None:
         return None
@@ -117,34 +144,14 @@ def find(key: str, recordings: int) -> Kept | None:
             head = _head(stream, key, recordings)
             if head is None:
                 return None
-            indptr, checksum = np.fromfile(stream, "<i8", recordings + 1), 0
-            while block := stream.read(BLOCK_BYTES):
-                checksum = zlib.crc32(block, checksum)
+            indptr = np.fromfile(stream, "<i8", recordings + 1)
+            active, checksum = content(stream, head.entries)
     except OSError:
         return None
     if head.checksum != zlib.crc32(indptr.data, checksum):
         return None
     _mark_as_used(file)
-    return Kept(file, indptr.astype(np.int64, copy=False))
-
-
-def read(key: str, recordings: int) -> Packed | None:
-    """What `write` kept under this key, or None; a file that is damaged or not ours counts as none."""
-    file = _file(key)
-    if file is None:
-        return None
-    try:
-        with file.open("rb") as stream:
-            head = _head(stream, key, recordings)
-            if head is None:
-                return None
-            indptr, active = np.fromfile(stream, "<i8", recordings + 1), np.fromfile(stream, "<i4", head.entries)
-    except OSError:
-        return None
-    if head.checksum != zlib.crc32(indptr.data, zlib.crc32(active.data)):
-        return None
-    _mark_as_used(file)
-    return indptr.astype(np.int64, copy=False), active.astype(np.int32, copy=False)
+    return file, indptr.astype(np.int64, copy=False), active
 
 
 def write(key: str, packed: Packed) -> bool:

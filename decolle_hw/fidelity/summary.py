@@ -18,8 +18,6 @@ from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import decide
 
-BATCH = 32  # recordings at a time: bounds memory, whatever the data set
-
 
 @dataclass(frozen=True)
 class Fidelity:
@@ -45,8 +43,8 @@ class Fidelity:
         return self.integer_hits / self.recordings
 
 
-def batches(count: int, size: int = BATCH) -> Iterator[np.ndarray]:
-    """Indices 0..count-1 in consecutive pieces."""
+def batches(count: int, size: int) -> Iterator[np.ndarray]:
+    """Indices 0..count-1 in consecutive pieces of `size`."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer, NeuronKind, pooling_stage
+from decolle_hw.compiler.layers import READOUT_MAX, ConvLayer, DenseLayer, Layer, NeuronKind, pooling_stage
 from decolle_hw.compiler.netx import NETX_BIAS_EXP, as_netx_runs_it
 from decolle_hw.errors import CompileError
 from decolle_hw.fixedpoint import BIAS_MANT_MAX, BIAS_MANT_MIN, STATE_LIMIT, VTH_MAX
@@ -27,8 +27,6 @@ from decolle_hw.quantization.scale import (
     weight_error,
 )
 from decolle_hw.weightgrid import SignMode
-
-READOUT_MAX = 127  # signed 8 bit
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from decolle_hw.atomic import new_file
 from decolle_hw.fidelity.chain import FLOAT, PAIRS, QUANTIZED, REFERENCE
 from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.fixedpoint import STATE_LIMIT
-from decolle_hw.verify.verification import Verification, kind_of
+from decolle_hw.verify.verification import Verification
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def _ranges(axes: Axes, verification: Verification) -> None:
 
 def _layer_axis(axes: Axes, verification: Verification) -> None:
     layers = verification.program.layers
-    axes.set_xticks(range(len(layers)), [f"{index}\n{kind_of(layer)}" for index, layer in enumerate(layers)])
+    axes.set_xticks(range(len(layers)), [f"{index}\n{layer.kind}" for index, layer in enumerate(layers)])
     axes.set_xlim(-0.5, len(layers) - 0.5)
     axes.grid(axis="y", alpha=0.3)
 

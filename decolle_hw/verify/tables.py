@@ -11,7 +11,7 @@ from decolle_hw.fidelity.chain import FLOAT, PAIRS, QUANTIZED, REFERENCE
 from decolle_hw.fixedpoint import STATE_LIMIT
 from decolle_hw.report import new_table, print_comparison, with_interval
 from decolle_hw.sim.compare import Comparison
-from decolle_hw.verify.verification import Verification, kind_of, shape_of
+from decolle_hw.verify.verification import Verification, shape_of
 
 UNDEFINED = "silent"  # no spike to correlate
 SHORT = {REFERENCE: "integer"}
@@ -69,7 +69,7 @@ def _print_agreement(verification: Verification, console: Console) -> None:
         cells = [_equal(figures.agreement.get(one)) for one in pairs]
         cells += [NOTHING, NOTHING] if pair is None else [_share(pair.overlap), _correlation(pair.time_correlation)]
         cells.append(_correlation(potential.value) if potential.count else NOTHING)
-        table.add_row(f"{index} {kind_of(layer)}", shape_of(layer), *cells)
+        table.add_row(f"{index} {layer.kind}", shape_of(layer), *cells)
     console.print(table)
     console.print(
         f"of {_named(whole)}: spikes in common (2 both / all), correlation over time of how many neurons spike, "
@@ -89,7 +89,7 @@ def _print_activity(verification: Verification, console: Console) -> None:
     table = new_table("layer", *(SHORT.get(stage, stage) for stage in stages), "u", "v", "r")
     for index, (layer, figures) in enumerate(zip(program.layers, verification.chain.layers, strict=True)):
         rates = [f"{figures.rates[stage]:.4f}" if stage in figures.rates else NOTHING for stage in stages]
-        table.add_row(f"{index} {kind_of(layer)}", *rates, *_ranges(verification, index))
+        table.add_row(f"{index} {layer.kind}", *rates, *_ranges(verification, index))
     console.print(table)
     if any("proven" in cell for index in range(len(program.layers)) for cell in _ranges(verification, index)):
         console.print("proven: no input whatever makes it wrap or saturate, as `compile` worked out", soft_wrap=True)
@@ -111,7 +111,7 @@ def _print_equality(verification: Verification, console: Console) -> None:
     table = new_table("layer", "u", "v", "r", "spikes")
     for index, counts in enumerate(comparison.per_layer):
         cells = [f"{counts[name][0]:,} / {counts[name][1]:,}" if name in counts else "" for name in QUANTITIES]
-        table.add_row(f"{index} {kind_of(verification.program.layers[index])}", *cells)
+        table.add_row(f"{index} {verification.program.layers[index].kind}", *cells)
     console.print(table)
 
 
@@ -137,7 +137,7 @@ def print_random(results: list[tuple[Program, Comparison]], console: Console) ->
 
 def _shortly(layer: Layer) -> str:
     delayed = isinstance(layer, DenseLayer) and layer.max_delay
-    return f"{'delayed' if delayed else kind_of(layer)} {shape_of(layer)}"
+    return f"{'delayed' if delayed else layer.kind} {shape_of(layer)}"
 
 
 def _equal(pair: SpikeAgreement | None) -> str:

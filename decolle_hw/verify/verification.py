@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from decolle_hw.compiler.artifact import load_artifact, newest_artifact
-from decolle_hw.compiler.layers import ConvLayer, Layer
+from decolle_hw.compiler.layers import Layer
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import UsageError
 from decolle_hw.execution import Backend, lava_runner
@@ -151,7 +151,7 @@ class Verification:
         layer, figures = self.program.layers[index], self.chain.layers[index]
         return {
             "layer": index,
-            "kind": kind_of(layer),
+            "kind": layer.kind,
             "neurons": layer.num_neurons,
             "firing_rates": figures.rates,
             "agreement": [
@@ -281,19 +281,12 @@ def _require_equal(what: str, mine: object, path: Path, theirs: object, other_pa
 
 
 def _described(layer: Layer) -> str:
-    return f"{kind_of(layer)} of {shape_of(layer)} {layer.neuron} neurons, {len(layer.readout_bias)} classes read out"
-
-
-def kind_of(layer: Layer) -> str:
-    """One word for a layer of the program."""
-    if not isinstance(layer, ConvLayer):
-        return "dense"
-    return "pooling" if layer.is_pooling else "convolution"
+    return f"{layer.kind} of {shape_of(layer)} {layer.neuron} neurons, {len(layer.readout_bias)} classes read out"
 
 
 def shape_of(layer: Layer) -> str:
     """`32x16x16` (channels, height, width) or the number of neurons."""
-    return "x".join(map(str, layer.map_shape)) if isinstance(layer, ConvLayer) else str(layer.num_neurons)
+    return "x".join(map(str, layer.map_shape))
 
 
 def _last_stage(program: Program, backend: Backend, against: Path | None) -> tuple[RunOther | None, str | None]:
