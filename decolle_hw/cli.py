@@ -124,7 +124,7 @@ def train(
 
     Ctrl-C finishes the step, saves, and says how to resume; a second Ctrl-C stops at once.
     """
-    from decolle_hw.report import print_training
+    from decolle_hw.report.training import print_training
     from decolle_hw.spec import load_model_spec, with_folder
     from decolle_hw.workflow import resume_training, train_model
 
@@ -161,7 +161,7 @@ def evaluate(
 ) -> None:
     """Test the float network of a training RUN (default: the newest one)."""
     from decolle_hw.fidelity.intervals import wilson_interval
-    from decolle_hw.report import print_evaluated
+    from decolle_hw.report.training import print_evaluated
     from decolle_hw.workflow import evaluate_model, write_json
 
     _check_outputs(json=json_path)
@@ -186,7 +186,7 @@ def compile_(
     run: Path | None, target: str, output: Path | None, weight_bits: int | None, dataset: str | None, runs: Path
 ) -> None:
     """Turn a training RUN (default: the newest one) into integers for a target."""
-    from decolle_hw.report import print_compiled
+    from decolle_hw.report.compiled import print_compiled
     from decolle_hw.workflow import compile_model
 
     console = _console()
@@ -227,7 +227,7 @@ def run(
 
     require_simulator(sim, hw)
     _check_outputs(json=json_path, csv=csv_path)
-    from decolle_hw.report import print_executed
+    from decolle_hw.report.executed import print_executed
 
     console = _console()
     executed = run_artifact(artifact, backend, samples, dataset, console, batch=batch, jobs=jobs)

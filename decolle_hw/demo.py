@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from decolle_hw import report
 from decolle_hw.atomic import check_writable
 from decolle_hw.errors import CheckError
 from decolle_hw.fidelity.summary import Fidelity, float_against_integer
 from decolle_hw.figures import draw_decision
 from decolle_hw.progress import percent
+from decolle_hw.report.compiled import print_compiled
+from decolle_hw.report.tables import new_table, print_comparison
+from decolle_hw.report.training import print_training
 from decolle_hw.sim.compare import Comparison
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import load_model_spec
@@ -51,17 +53,17 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
     check_writable(picture)
     console.rule("1  learn (float, DECOLLE)")
     run = train_model(spec, runs, "auto", console)
-    report.print_training(run, console)
+    print_training(run, console)
 
     console.rule("2  compile to Loihi 2 integers")
     compiled = compile_model(run.folder, runs, "loihi2", output / f"{run.spec.name}.net", None, console)
-    report.print_compiled(compiled, console)
+    print_compiled(compiled, console)
     program = compiled.program
 
     console.rule("3  run in the Lava CPU simulator")
     recordings = spread(load_test_recordings(program, None), recordings_for_lava(program))
     trace, comparison = run_both(program, recordings, record=True, console=console)
-    report.print_comparison(comparison, console)
+    print_comparison(comparison, console)
     fidelity = float_against_integer(run.network(), program, recordings)
     decisions = decide(program, trace)
 
@@ -83,7 +85,7 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
 def _print_chain(result: DemoResult, console: Console) -> None:
     fidelity = result.fidelity
     console.print(f"the same {fidelity.recordings} test recordings along the chain", style="bold")
-    table = report.new_table("stage", "accuracy")
+    table = new_table("stage", "accuracy")
     table.add_row("float network (PyTorch)", percent(fidelity.float_accuracy))
     table.add_row("integer reference", percent(fidelity.integer_accuracy))
     table.add_row("Lava CPU simulator", percent(result.lava_hits / fidelity.recordings))

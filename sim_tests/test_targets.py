@@ -17,8 +17,8 @@ from decolle_hw.targets import Limit, Target, load_target
 def test_shipped_targets_name_a_source_for_every_limit(name: str) -> None:
     target = load_target(name)
     assert target.name == name
-    limits = [getattr(target, field) for field in Target.model_fields if field not in ("name", "description")]
-    assert len(limits) == 19
+    limits = [limit for _, limit in target.limits] + list(target.boards.values())
+    assert len(limits) == 24 + 7 + 5 + len(target.boards)  # of a core and a chip, energies, times
     assert all(isinstance(limit, Limit) and limit.source.strip() for limit in limits)
     # A limit whose source says that sources disagree has to say which was taken.
     assert all("taken" in limit.note for limit in limits if "conflict" in limit.note)
@@ -43,7 +43,24 @@ def test_loihi1_numbers() -> None:
     assert target.neurons_per_chip.value == 128 * 1024
     assert target.synaptic_memory_bits.value == 16_384 * 64
     assert target.neuron_models.value == ["cuba"]
-    assert target.boards.value == {"Kapoho Bay": 2, "Pohoiki Springs": 768}
+    assert target.board_chips == {"Kapoho Bay": 2, "Nahuku": 32, "Pohoiki Springs": 768}
+
+
+def test_energies_of_loihi2_are_those_of_loihi1_and_say_so() -> None:
+    """No figure per event has been published for Loihi 2."""
+    one, two = load_target("loihi1"), load_target("loihi2")
+    assert one.energy is not None and two.energy is not None and one.energy.synaptic_op.value == 23.6
+    for name in type(one.energy).model_fields:
+        ours, theirs = getattr(two.energy, name), getattr(one.energy, name)
+        assert ours.value == theirs.value
+        assert (theirs.confidence, ours.confidence) == ("published", "assumed") and "Loihi 1" in ours.source
+
+
+def test_boards_by_name() -> None:
+    target = load_target("loihi2")
+    assert target.chips_of("kapoho point") == 8
+    with pytest.raises(SpecError, match=r"loihi2 has no board 'Kapoho Bay'; did you mean 'Kapoho Point'\?"):
+        target.chips_of("Kapoho Bay")
 
 
 def test_a_target_is_frozen() -> None:
@@ -87,8 +104,14 @@ def test_a_users_own_file(tmp_path: Path) -> None:
         ({"weight_exp": limit([7])}, "weight_exp.value: [7] is not valid: "),
         ({"usable_cores": limit(129)}, "usable_cores 129 exceeds cores_per_chip 128"),
         ({"neuron_models": limit(["lif"])}, "neuron_models.value.0: unknown value 'lif'"),
-        ({"boards": limit({})}, "boards.value: {} is not valid: "),
-        ({"boards": limit({"Tiny": 0})}, "boards.value.Tiny: 0 is not valid: "),
+        ({"boards": {}}, "boards: {} is not valid: "),
+        ({"boards": {"Tiny": limit(0)}}, "boards.Tiny.value: 0 is not valid: "),
+        ({"neurons_per_chip": limit(2**21)}, "neurons_per_chip 2097152 exceeds cores_per_chip 128 x neurons_per_core"),
+        ({"mesh": limit([2, 2])}, "mesh 2x2 with cores_per_tile 4 has room for 16 cores, cores_per_chip is 128"),
+        ({"axon_atoms": limit(1)}, "shared_axon_slots 2: axon_atoms 1 shares no axon, so it must be 1"),
+        ({"neuron_models": limit(["cuba", "cuba"])}, "neuron_models ['cuba', 'cuba']: each at most once"),
+        ({"energy": {"synaptic_op": limit(1.0)}}, "energy.neuron_update_active: is missing"),
+        ({"usable_cores": limit(129), "weight_exp": limit([7, -8])}, "usable_cores 129 exceeds cores_per_chip 128; "),
     ],
 )
 def test_wrong_yaml_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -130,7 +130,7 @@ def resource_table(program: Program, target: Target) -> ResourceReport:
         "synapses": ceil_div(stored, target.synapses_per_chip.value),
     }
     chips = max(chips_for.values())
-    large_enough = [(count, name) for name, count in target.boards.value.items() if count >= chips]
+    large_enough = [(count, name) for name, count in target.board_chips.items() if count >= chips]
     return ResourceReport(
         target=target.name,
         layers=tuple(layers),
@@ -232,6 +232,8 @@ def _resources(
 
 
 def _limits_used(target: Target) -> tuple[UsedLimit, ...]:
-    names = [name for name in Target.model_fields if name not in ("name", "description", *UNUSED_LIMITS)]
-    limits = [(name, getattr(target, name)) for name in names]
-    return tuple(UsedLimit(name, limit.value, limit.source, limit.confidence) for name, limit in limits)
+    return tuple(
+        UsedLimit(name, limit.value, limit.source, limit.confidence)
+        for name, limit in target.limits
+        if name not in UNUSED_LIMITS
+    )

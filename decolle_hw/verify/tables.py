@@ -9,7 +9,7 @@ from decolle_hw.compiler.program import Program
 from decolle_hw.fidelity.agreement import SpikeAgreement
 from decolle_hw.fidelity.chain import FLOAT, PAIRS, QUANTIZED, REFERENCE
 from decolle_hw.fixedpoint import STATE_LIMIT
-from decolle_hw.report import new_table, print_comparison, with_interval
+from decolle_hw.report.tables import new_table, print_comparison, with_interval
 from decolle_hw.sim.compare import Comparison
 from decolle_hw.verify.verification import Verification, shape_of
 

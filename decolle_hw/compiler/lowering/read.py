@@ -1,0 +1,84 @@
+"""Where lowering starts: a network as it was described or compiled, one population per layer, pooling not yet a stage.
+
+Both ways lead to the same graph but for what only integers know: weights of zero, widths, delays.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
+from decolle_hw.compiler.lowering.graph import INPUT, Connection, Geometry, Graph, Pair, Population, Shape
+from decolle_hw.compiler.program import Program
+from decolle_hw.spec import ModelSpec
+from decolle_hw.spec_network import LayerShape
+
+
+def graph_of_spec(spec: ModelSpec, classes: int, weight_bits: int) -> Graph:
+    """The graph of a network that need not be trained: every matrix is taken to be full."""
+    populations: list[Population] = []
+    connections: list[Connection] = []
+    source, source_shape = INPUT, _three(spec.dataset.input_shape)
+    layer = 0
+    for index, shape in enumerate(spec.shapes(classes)):
+        geometry = _geometry_of_shape(shape) if shape.kind == "conv" else None
+        name = f"{'dense' if geometry is None else 'conv'}{index}"
+        neurons = _three(shape.map_shape)
+        populations.append(Population(name, "hidden", spec.network.neuron, neurons, layer, shape.pool_size))
+        connections.append(Connection(source, name, source_shape, geometry, weight_bits))
+        layer += 1 + (shape.pool_size > 1)
+        source, source_shape = name, neurons
+    return Graph(spec.name, _three(spec.dataset.input_shape), tuple(populations), tuple(connections))
+
+
+def graph_of_program(program: Program) -> Graph:
+    """The graph of a compiled network, in which a convolution and the pooling stage after it are one population."""
+    populations: list[Population] = []
+    connections: list[Connection] = []
+    source, source_shape = INPUT, _three(program.input_shape)
+    for position, layer in enumerate(program.layers):
+        if layer.is_pooling:
+            continue
+        after = program.layers[position + 1] if position + 1 < len(program.layers) else None
+        pool_size = after.weight.shape[2] if isinstance(after, ConvLayer) and after.is_pooling else 1
+        name = f"{'conv' if isinstance(layer, ConvLayer) else 'dense'}{len(populations)}"
+        neurons = _three(layer.map_shape)
+        populations.append(Population(name, "hidden", layer.neuron, neurons, position, pool_size))
+        connections.append(_connection(source, name, source_shape, layer))
+        source, source_shape = name, neurons
+    return Graph(program.name, _three(program.input_shape), tuple(populations), tuple(connections))
+
+
+def _connection(source: str, name: str, source_shape: Shape, layer: Layer) -> Connection:
+    if isinstance(layer, ConvLayer):
+        return Connection(source, name, source_shape, _geometry_of_layer(layer), layer.weight_bits)
+    assert isinstance(layer, DenseLayer)
+    return Connection(
+        source, name, source_shape, None, layer.weight_bits, layer.max_delay.bit_length(), nonzero=layer.weight != 0
+    )
+
+
+def _geometry_of_layer(layer: ConvLayer) -> Geometry:
+    kernel = _pair(layer.weight.shape[2:])
+    return Geometry(kernel, _pair(layer.stride), _pair(layer.padding), _pair(layer.dilation), layer.groups)
+
+
+def _geometry_of_shape(shape: LayerShape) -> Geometry:
+    return Geometry(
+        _pair(shape.kernel_size), _pair(shape.stride), _pair(shape.padding), _pair(shape.dilation), shape.groups
+    )
+
+
+def _pair(value: int | tuple[int, ...]) -> Pair:
+    """(y, x) of a number for both or of one for each."""
+    y, x = np.broadcast_to(value, 2)
+    return int(y), int(x)
+
+
+def _three(shape: tuple[int, ...] | list[int]) -> Shape:
+    if len(shape) == 3:
+        c, h, w = (int(size) for size in shape)
+        return c, h, w
+    return math.prod(shape), 1, 1

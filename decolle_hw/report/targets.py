@@ -1,0 +1,49 @@
+"""Tables of `targets`: what there is to compile for, and every limit with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from decolle_hw.report.tables import new_table
+from decolle_hw.targets import Target
+
+
+def print_targets(targets: Sequence[Target], console: Console) -> None:
+    """One line per target."""
+    table = new_table("target", "description", "cores per chip", "neurons per core", "neurons", "boards (chips)")
+    for target in targets:
+        boards = ", ".join(f"{name} ({chips})" for name, chips in target.board_chips.items())
+        table.add_row(
+            target.name, target.description, f"{target.usable_cores.value} of {target.cores_per_chip.value}",
+            f"{target.neurons_per_core.value:,}", ", ".join(target.neuron_models.value), boards,
+        )  # fmt: skip
+    console.print(table)
+    console.print("`decolle-hw targets NAME` prints every limit with its source; a path to a YAML works as a NAME")
+
+
+def print_target(target: Target, console: Console) -> None:
+    """Every limit, and how sure one can be of it."""
+    console.print(f"{target.name}: {target.description}", style="bold")
+    table = new_table("limit", "value", "confidence", "source")
+    table.columns[-1].justify = "left"
+    for name, limit in target.limits:
+        note = f"\n{limit.note}" if limit.note else ""
+        table.add_row(name, show(limit.value), limit.confidence, f"{limit.source}{note}")
+    for name, board in target.boards.items():
+        table.add_row(f"board {name}", f"{board.value:,} chips", board.confidence, board.source)
+    for name in ("energy", "time", "static_power_mw"):
+        if getattr(target, name) is None:
+            table.add_row(name, "not known", "", "")
+    console.print(table)
+
+
+def show(value: Any) -> str:
+    """A limit's value, as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}"
