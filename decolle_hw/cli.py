@@ -314,6 +314,27 @@ def verify(
 
 
 @cli.command()
+@click.argument("target", required=False)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write every limit.")
+def targets(target: str | None, json_path: Path | None) -> None:
+    """What there is to compile for; with TARGET (a name or a path to a YAML) every limit, its source and confidence."""
+    from decolle_hw.report.targets import print_target, print_targets
+    from decolle_hw.targets import load_target, shipped_targets
+    from decolle_hw.workflow import write_json
+
+    _check_outputs(json=json_path)
+    console = _console()
+    found = shipped_targets() if target is None else [load_target(target)]
+    if target is None:
+        print_targets(found, console)
+    else:
+        print_target(found[0], console)
+    if json_path is not None:
+        write_json({one.name: one.model_dump() for one in found}, json_path)
+        console.print(f"wrote {json_path}", soft_wrap=True)
+
+
+@cli.command()
 @click.argument("model", default="digits")
 @_set
 @_runs

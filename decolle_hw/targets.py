@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from decolle_hw.errors import SpecError, nearest
-from decolle_hw.library import find_yaml
+from decolle_hw.library import find_yaml, shipped_names
 from decolle_hw.yamlfile import describe, read_yaml
 
 Confidence = Literal["published", "derived", "secondary", "assumed"]
@@ -174,3 +174,8 @@ def load_target(name_or_path: str) -> Target:
         return Target.model_validate(read_yaml(path))
     except ValidationError as error:
         raise SpecError(f"{path}: {describe(error, Target)}") from None
+
+
+def shipped_targets() -> list[Target]:
+    """All of `deploy/`, by name."""
+    return [load_target(name) for name in shipped_names("deploy")]

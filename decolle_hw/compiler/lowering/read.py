@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
-from decolle_hw.compiler.lowering.graph import INPUT, Connection, Geometry, Graph, Pair, Population, Shape
+from decolle_hw.compiler.lowering.graph import INPUT, Connection, Geometry, Graph, Population, Shape
 from decolle_hw.compiler.program import Program
 from decolle_hw.spec import ModelSpec
 from decolle_hw.spec_network import LayerShape
@@ -42,7 +40,7 @@ def graph_of_program(program: Program) -> Graph:
         if layer.is_pooling:
             continue
         after = program.layers[position + 1] if position + 1 < len(program.layers) else None
-        pool_size = after.weight.shape[2] if isinstance(after, ConvLayer) and after.is_pooling else 1
+        pool_size = after.kernel_size if isinstance(after, ConvLayer) and after.is_pooling else 1
         name = f"{'conv' if isinstance(layer, ConvLayer) else 'dense'}{len(populations)}"
         neurons = _three(layer.map_shape)
         populations.append(Population(name, "hidden", layer.neuron, neurons, position, pool_size))
@@ -61,20 +59,14 @@ def _connection(source: str, name: str, source_shape: Shape, layer: Layer) -> Co
 
 
 def _geometry_of_layer(layer: ConvLayer) -> Geometry:
-    kernel = _pair(layer.weight.shape[2:])
-    return Geometry(kernel, _pair(layer.stride), _pair(layer.padding), _pair(layer.dilation), layer.groups)
+    return Geometry(layer.kernel_sizes, layer.strides, layer.paddings, layer.dilations, layer.groups)
 
 
 def _geometry_of_shape(shape: LayerShape) -> Geometry:
-    return Geometry(
-        _pair(shape.kernel_size), _pair(shape.stride), _pair(shape.padding), _pair(shape.dilation), shape.groups
+    kernel, stride, padding, dilation = (
+        (size, size) for size in (shape.kernel_size, shape.stride, shape.padding, shape.dilation)
     )
-
-
-def _pair(value: int | tuple[int, ...]) -> Pair:
-    """(y, x) of a number for both or of one for each."""
-    y, x = np.broadcast_to(value, 2)
-    return int(y), int(x)
+    return Geometry(kernel, stride, padding, dilation, shape.groups)
 
 
 def _three(shape: tuple[int, ...] | list[int]) -> Shape:
