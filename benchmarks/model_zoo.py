@@ -15,10 +15,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from decolle_hw.compiling.pipeline import compile_trained
 from decolle_hw.fidelity.summary import float_against_integer
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import load_model_spec, with_folder
-from decolle_hw.workflow import compile_model, load_test_recordings, run_both, spread, train_model
+from decolle_hw.workflow import load_test_recordings, run_both, spread, train_model
 
 
 def measure(name: str, folder: Path, data: str | None, overrides: tuple[str, ...], samples: int) -> str:
@@ -28,7 +29,7 @@ def measure(name: str, folder: Path, data: str | None, overrides: tuple[str, ...
     if data is not None:
         spec = with_folder(spec, data)
     run = train_model(spec, folder / "runs", "cpu", console)
-    compiled = compile_model(run.folder, folder / "runs", "loihi2", folder / f"{name}.net", None, console)
+    compiled = compile_trained(run.folder, folder / f"{name}.net", console)
     fidelity, program = compiled.fidelity, compiled.program
     recordings = spread(load_test_recordings(program, None), samples)
     began = time.perf_counter()
@@ -42,7 +43,7 @@ def measure(name: str, folder: Path, data: str | None, overrides: tuple[str, ...
         f"| `{name}` | {100 * fidelity.float_accuracy:.1f} % | {100 * fidelity.integer_accuracy:.1f} % "
         f"({fidelity.recordings}) | {same.float_hits} / {same.integer_hits} / {hits} of {same.recordings} "
         f"| {agreement} % | {rates} | {comparison.compared:,} / {comparison.mismatches} "
-        f"| {compiled.resources.cores} | {run.metrics['seconds']:.0f} s | {seconds:.0f} s |"
+        f"| {len(compiled.mapped.placement.cores)} | {run.metrics['seconds']:.0f} s | {seconds:.0f} s |"
     )
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from decolle_hw.compiling.pipeline import compile_trained
 from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.fidelity.summary import Fidelity
 from decolle_hw.spec import load_model_spec, with_folder
-from decolle_hw.workflow import compile_model, train_model
+from decolle_hw.workflow import train_model
 
 QUIET = Console(quiet=True)
 
@@ -32,7 +33,7 @@ def trained(name: str, runs: Path, data: str | None, overrides: tuple[str, ...])
 
 def compiled(run: Path, folder: Path, bits: int) -> Fidelity:
     path = folder / f"{bits}.net"
-    return compile_model(run, folder, "loihi2", path, None, QUIET, weight_bits=bits).fidelity
+    return compile_trained(run, path, QUIET, weight_bits=bits).fidelity
 
 
 def row(name: str, how: str, fidelity: Fidelity, base: float) -> str:

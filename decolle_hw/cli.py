@@ -73,7 +73,7 @@ def _check_outputs(**outputs: Path | None) -> None:
 def _not_nan(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """FloatRange lets nan pass, to which nothing is ever more or less."""
     if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is not a number of percentage points", context, parameter)
+        raise click.BadParameter("nan is not a number", context, parameter)
     return value
 
 
@@ -174,24 +174,58 @@ def evaluate(
 
 
 @cli.command(name="compile")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False)
 @click.option("--target", default="loihi2", show_default=True, help="A name from deploy/ or a path to a YAML.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Artifact to write; default: MODEL.net here.")
+@click.option("--board", help="System to fit, see `targets`; default: the smallest that is large enough.")
+@click.option("--cores", type=click.IntRange(min=1), help="Use at most so many cores.")
+@click.option(
+    "--utilisation", type=click.FloatRange(0.0, 1.0, min_open=True), default=1.0, show_default=True,
+    callback=_not_nan, help="Share of each limit of a core that may be used.",
+)  # fmt: skip
+@click.option("--plastic", metavar="LAYERS", help="Layers that learn on chip, e.g. 1 or 0,2; pooling is not counted.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Artifact to write; default: NAME.net here.")
 @click.option(
     "--weight-bits", type=click.IntRange(2, 8), help="Bits of a synaptic weight; default: as trained, else 8."
 )
+@click.option("--dry-run", is_flag=True, help="Only say whether it fits and on what; MODEL need not be trained.")
+@click.option("--stages", is_flag=True, help="List the stages of lowering.")
+@click.option(
+    "--save-stages", type=click.Path(path_type=Path), metavar="FOLDER", help="Write the result of each stage, as JSON."
+)
+@click.option("--approximate", is_flag=True, help="Import what cannot be represented exactly, and say what changed.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of a recording of an imported network.")
+@click.option("--dt", type=click.FloatRange(min=0.0, min_open=True), callback=_not_nan, help="Seconds per step of NIR.")
+@_set
 @_data
 @_runs
 def compile_(
-    run: Path | None, target: str, output: Path | None, weight_bits: int | None, dataset: str | None, runs: Path
-) -> None:
-    """Turn a training RUN (default: the newest one) into integers for a target."""
-    from decolle_hw.report.compiled import print_compiled
-    from decolle_hw.workflow import compile_model
+    source: str | None, target: str, board: str | None, cores: int | None, utilisation: float, plastic: str | None,
+    output: Path | None, weight_bits: int | None, dry_run: bool, stages: bool, save_stages: Path | None,
+    approximate: bool, steps: int | None, dt: float | None, overrides: tuple[str, ...], dataset: str | None, runs: Path,
+) -> None:  # fmt: skip
+    """Turn SOURCE into integers placed on the cores of a target.
+
+    SOURCE is a training run (default: the newest one), a network of lava-dl (.net) or in NIR (.nir), an artifact to
+    be placed again, or, with --dry-run, a MODEL as in train. Writes NAME.net, NAME.report.json and NAME.report.html.
+    """
+    from decolle_hw.compiler.rules import does_not_fit
+    from decolle_hw.compiling.pipeline import compile_network
+    from decolle_hw.compiling.request import Request, Wanted, layers_of
+    from decolle_hw.report.compiled import print_compiled, print_stages
+    from decolle_hw.targets import load_target
 
     console = _console()
-    compiled = compile_model(run, runs, target, output, dataset, console, weight_bits=weight_bits)
+    if stages:
+        print_stages(console)
+        return
+    wanted = Wanted(load_target(target), board, cores, utilisation, layers_of(plastic))
+    request = Request(
+        wanted, source, runs, output, dataset, weight_bits, overrides, approximate, steps, dt, dry_run, save_stages
+    )
+    compiled = compile_network(request, console)
     print_compiled(compiled, console)
+    if compiled.mapped.violations:  # of a dry run; else nothing comes so far
+        raise does_not_fit(compiled.mapped.violations, compiled.mapped.graph.name, wanted.target)
 
 
 @cli.command()
@@ -311,6 +345,27 @@ def verify(
         console.print(f"wrote {plot_path}", soft_wrap=True)
     if verification.failures:
         raise CheckError("; ".join(verification.failures))
+
+
+@cli.command()
+@click.argument("artifact", required=False, type=click.Path(path_type=Path))
+@click.option("--format", "format_", type=click.Choice(["nir"]), required=True, help="What to write.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; default: ARTIFACT.nir here.")
+@click.option("--dt", type=click.FloatRange(min=0.0, min_open=True), callback=_not_nan, help="Seconds per step.")
+def export(artifact: Path | None, format_: str, output: Path | None, dt: float | None) -> None:
+    """Write a compiled network (ARTIFACT; default: the newest .net here) for other tools.
+
+    nir: a graph in real numbers that snnTorch, Norse, sinabs and others read, and beside it the exact integers, from
+    which `decolle-hw compile FILE.nir` makes the same network again.
+    """
+    from decolle_hw.workflow import export_artifact
+
+    console = _console()
+    written, notes = export_artifact(artifact, output, dt)
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    for path in written:
+        console.print(f"wrote {path}", soft_wrap=True)
 
 
 @cli.command()

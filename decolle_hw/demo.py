@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from decolle_hw.atomic import check_writable
+from decolle_hw.compiling.pipeline import compile_trained
 from decolle_hw.errors import CheckError
 from decolle_hw.fidelity.summary import Fidelity, float_against_integer
 from decolle_hw.figures import draw_decision
@@ -22,7 +23,6 @@ from decolle_hw.sim.compare import Comparison
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import load_model_spec
 from decolle_hw.workflow import (
-    compile_model,
     lava_runner,
     load_test_recordings,
     recordings_for_lava,
@@ -56,7 +56,7 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
     print_training(run, console)
 
     console.rule("2  compile to Loihi 2 integers")
-    compiled = compile_model(run.folder, runs, "loihi2", output / f"{run.spec.name}.net", None, console)
+    compiled = compile_trained(run.folder, output / f"{run.spec.name}.net", console)
     print_compiled(compiled, console)
     program = compiled.program
 

@@ -28,7 +28,7 @@ from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace, decide, readouts
 
 if TYPE_CHECKING:  # jobs import this module, and need neither tonic nor torch
-    from decolle_hw.data import BinnedRecordings, RecordingStream
+    from decolle_hw.data import BinnedRecordings, RecordingStream, StillImages
 
 Backend = Literal["lava", "reference"]
 Progress = Callable[[int, int], None]
@@ -46,12 +46,33 @@ class Batch(NamedTuple):
     steps: int
     inputs: int
 
+    @property
+    def recordings(self) -> int:
+        return len(self.indptr) - 1
+
     def dense(self) -> NDArray[np.uint8]:
         """(B, T, I) of 0 and 1."""
         counts = np.diff(self.indptr)
         frames = np.zeros((len(counts), self.steps * self.inputs), np.uint8)
         frames[np.repeat(np.arange(len(counts)), counts), self.active] = 1
         return frames.reshape(len(counts), self.steps, self.inputs)
+
+
+class ImageBatch(NamedTuple):
+    """Bias mantissas of some images: what a network with an input block is given."""
+
+    mantissa_BI: NDArray[np.int16]
+
+    @property
+    def recordings(self) -> int:
+        return len(self.mantissa_BI)
+
+    def dense(self) -> NDArray[np.int16]:
+        """(B, I)"""
+        return self.mantissa_BI
+
+
+AnyBatch = Batch | ImageBatch
 
 
 class BatchResult(NamedTuple):
@@ -141,7 +162,7 @@ class Executed:
 
 def execute(
     program: Program,
-    stream: RecordingStream,
+    stream: RecordingStream | StillImages,
     backend: Backend,
     *,
     batch: int | None = None,
@@ -151,6 +172,7 @@ def execute(
     """Run all recordings of a stream; in Lava, compare every spike with the reference as it goes.
 
     Args:
+        stream: recordings, or, for a network with an input block, images.
         batch: recordings at a time; by default as many as memory of `BATCH_BYTES` holds. It changes no result.
         jobs: processes that run Lava side by side.
         progress: called with (recordings done, recordings in all).
@@ -164,7 +186,7 @@ def execute(
     assert jobs == 1 or backend == "lava", "the reference runs in this process"
     total = len(stream)
     size = batch or default_batch(program, stream.steps, backend, total, jobs)
-    tasks = (_to_batch(recordings) for recordings in stream.batches(size))
+    tasks = (_to_batch(program, given) for given in stream.batches(size))
     began = time.perf_counter()
     if backend == "lava" and jobs > 1:
         from decolle_hw.lava_backend.jobs import run_in_jobs
@@ -192,7 +214,7 @@ def default_batch(program: Program, steps: int, backend: Backend, recordings: in
 
 
 def _run_here(
-    program: Program, tasks: Iterator[Batch], backend: Backend, total: int, progress: Progress | None
+    program: Program, tasks: Iterator[AnyBatch], backend: Backend, total: int, progress: Progress | None
 ) -> list[BatchResult]:
     results: list[BatchResult] = []
     done = 0
@@ -207,16 +229,16 @@ def _run_here(
             results.append(run_batch_in_lava(program, task, report))
         else:
             results.append(_kept(program, run_reference(program, task.dense()), None))
-        done += len(task.indptr) - 1
+        done += task.recordings
         report(done - before, total)
     return results
 
 
-def run_batch_in_lava(program: Program, task: Batch, progress: Progress) -> BatchResult:
+def run_batch_in_lava(program: Program, task: AnyBatch, progress: Progress) -> BatchResult:
     """One batch in Lava and in the reference. A function of the module, so that jobs can be told to call it."""
-    spikes_RTI = task.dense()
-    trace = lava_runner()(program, spikes_RTI, progress=progress)
-    return _kept(program, trace, compare(program, run_reference(program, spikes_RTI), trace))
+    given = task.dense()
+    trace = lava_runner()(program, given, progress=progress)
+    return _kept(program, trace, compare(program, run_reference(program, given), trace))
 
 
 def _kept(program: Program, trace: Trace, comparison: Comparison | None) -> BatchResult:
@@ -224,9 +246,13 @@ def _kept(program: Program, trace: Trace, comparison: Comparison | None) -> Batc
     return BatchResult(decide(program, trace), readouts(program, trace), np.stack(spikes_LB, 1), comparison)
 
 
-def _to_batch(recordings: BinnedRecordings) -> Batch:
-    assert recordings.random_windows is None, "recordings are run from their start"
-    return Batch(recordings.indptr, recordings.active, recordings.steps, recordings.num_inputs)
+def _to_batch(program: Program, given: BinnedRecordings | NDArray[np.float32]) -> AnyBatch:
+    """Of recordings, or of (B, I) pixels."""
+    if isinstance(given, np.ndarray):
+        assert program.input_block is not None, "images are for a network with an input block"
+        return ImageBatch(program.input_block.mantissas(given).astype(np.int16))
+    assert given.random_windows is None, "recordings are run from their start"
+    return Batch(given.indptr, given.active, given.steps, given.num_inputs)
 
 
 def merged(parts: Sequence[Comparison | None], size: int) -> Comparison | None:

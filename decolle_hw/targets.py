@@ -179,3 +179,12 @@ def load_target(name_or_path: str) -> Target:
 def shipped_targets() -> list[Target]:
     """All of `deploy/`, by name."""
     return [load_target(name) for name in shipped_names("deploy")]
+
+
+def shown(value: Any) -> str:
+    """A limit's value, as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}"

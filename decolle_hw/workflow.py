@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +12,24 @@ import numpy as np
 from rich.console import Console
 
 from decolle_hw import data
-from decolle_hw.atomic import check_writable, new_file
-from decolle_hw.compiler.artifact import load_artifact, newest_artifact, save_artifact
+from decolle_hw.atomic import new_file
+from decolle_hw.compiler.artifact import load_artifact, newest_artifact
 from decolle_hw.compiler.program import Program
-from decolle_hw.compiler.resources import ResourceReport, resource_table
-from decolle_hw.compiler.rules import check
 from decolle_hw.data.source import evenly_spread
 from decolle_hw.errors import UsageError
 from decolle_hw.execution import Backend, Executed, execute, lava_runner
-from decolle_hw.fidelity.summary import Fidelity, float_against_integer, to_batch_first
+from decolle_hw.fidelity.summary import to_batch_first
 from decolle_hw.progress import TrainingProgress, counting, working
-from decolle_hw.quantization.compile import Compilation, calibration_set, compile_run
 from decolle_hw.sim.compare import Comparison, compare
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace
 from decolle_hw.spec import DatasetSpec, ModelSpec, load_model_spec, model_spec_from_yaml, with_folder
-from decolle_hw.targets import Target, load_target
 from decolle_hw.training.evaluation import Evaluated, Split, evaluate_run, recordings_of
 from decolle_hw.training.lock import is_locked
 from decolle_hw.training.resume import require_state_of_run
 from decolle_hw.training.runs import LENGTH_KEYS, SPEC, Run, Weights, load_run, newest_run, newest_unfinished_run
 from decolle_hw.training.train import choose_device, resume, train
 
-CHECKED_RECORDINGS = 512  # compile measures float against integer on at most so many test recordings
 NAMED_RUNS = 5  # in a message
 LAVA_RECORDINGS = 100  # Lava does some hundred steps per second: by default a part of the test set
 LAVA_CONVOLUTIONS = 400_000  # single 2-D convolutions; Lava does some ten thousand per second
@@ -111,60 +105,6 @@ def evaluate_model(
         return evaluate_run(run, recordings, weights, chosen)
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """Result of `compile_model`."""
-
-    path: Path
-    report_path: Path
-    program: Program
-    target: Target
-    resources: ResourceReport
-    fidelity: Fidelity
-    compilation: Compilation
-
-
-def compile_model(
-    run_folder: Path | None, runs: Path, target_name: str, output: Path | None, dataset: str | None, console: Console,
-    *, weight_bits: int | None = None,
-) -> Compiled:  # fmt: skip
-    """`decolle-hw compile`: the newest run below `runs` unless a run folder is given."""
-    target = load_target(target_name)
-    if run_folder is not None:
-        require_run(run_folder, runs)
-    run = load_run(run_folder or newest_run(runs))
-    if dataset is not None:
-        run = run.with_data(dataset)
-    path = output or Path(f"{run.spec.name}.net")
-    if path.suffix != ".net":
-        raise UsageError(f"--output {path}: the name must end in .net, or `run --sim` would not find it")
-    report_path = path.with_suffix(".report.json")
-    check_writable(path)
-    check_writable(report_path)
-    with working(console, f"quantizing {run.folder} for {target.name}"):
-        compilation = compile_run(run, target.name, calibration_set(run), weight_bits)
-        program = compilation.program
-        check(program, target)
-    with working(console, "comparing float and integer network"):
-        test_set = data.load_split(run.spec.dataset, "test", classes=run.classes)
-        fidelity = float_against_integer(run.network(), program, spread(test_set, CHECKED_RECORDINGS))
-    resources = resource_table(program, target)
-    report = {
-        "network": program.name,
-        "target": target.name,
-        "run": str(run.folder),
-        "resources": resources.to_json(),
-        "quantization": list(program.quantization),
-        "warnings": list(compilation.warnings),
-        "fidelity": asdict(fidelity) | {
-            "float_accuracy": fidelity.float_accuracy, "integer_accuracy": fidelity.integer_accuracy,
-        },
-    }  # fmt: skip
-    save_artifact(program, path)
-    write_json(report, report_path)
-    return Compiled(path, report_path, program, target, resources, fidelity, compilation)
-
-
 def recordings_for_lava(program: Program) -> int:
     """How many recordings Lava runs in about a minute: 100, or at least 2 of a network that convolves a lot.
 
@@ -203,6 +143,19 @@ def run_artifact(
         return execute(program, stream, backend, batch=batch, jobs=jobs or 1, progress=progress)
 
 
+def export_artifact(artifact: Path | None, output: Path | None, dt: float | None) -> tuple[list[Path], tuple[str, ...]]:
+    """`decolle-hw export --format nir`: the files written, and what their reader should know."""
+    from decolle_hw.interchange.nir_export import export_nir
+    from decolle_hw.interchange.nir_import import DEFAULT_DT
+
+    path = artifact or newest_artifact(Path())
+    output = output or Path(f"{path.stem}.nir")
+    if output.suffix != ".nir":
+        raise UsageError(f"--output {output}: the name must end in .nir, or `compile` would not know what it is")
+    exported = export_nir(load_artifact(path), output, dt=dt or DEFAULT_DT)
+    return [exported.graph, exported.sidecar], exported.notes
+
+
 def write_json(content: dict[str, Any], path: Path) -> None:
     """A JSON file, complete or not at all."""
     with new_file(path) as partial:
@@ -222,7 +175,7 @@ def run_both(
 
 def load_test_recordings(program: Program, dataset: str | None) -> data.BinnedRecordings:
     """The test recordings of the model a program was trained from, or those of a folder."""
-    spec = _dataset_of(program)
+    spec = _dataset_of(program, dataset)
     if dataset is not None:
         return data.load_folder(dataset, spec, program.classes)
     return data.load_split(spec, "test", classes=program.classes)
@@ -232,14 +185,26 @@ def stream_test_recordings(
     program: Program, samples: int | None, dataset: str | None, progress: data.Progress | None = None
 ) -> data.RecordingStream:
     """The same batch by batch; `samples`: at most so many, evenly spread."""
-    spec = _dataset_of(program)
+    spec = _dataset_of(program, dataset)
     if dataset is not None:
         return data.stream_folder(dataset, spec, samples, program.classes, progress)
     return data.stream_split(spec, "test", samples, program.classes, progress)
 
 
-def _dataset_of(program: Program) -> DatasetSpec:
-    return model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net").dataset
+def _dataset_of(program: Program, dataset: str | None) -> DatasetSpec:
+    """What its recordings are: those that it was trained from, or, of a network from elsewhere, a folder's."""
+    if program.spec_yaml:
+        return model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net").dataset
+    if dataset is None:
+        raise UsageError(f"{program.name}: comes from elsewhere, without recordings; give some with --data")
+    if program.input_shape[0] != 2:
+        raise UsageError(
+            f"{program.name}: takes {'x'.join(map(str, program.input_shape))} inputs, recordings of events have two "
+            f"polarities; give --data FILE.npz with spikes (recordings, steps, {program.num_inputs}) and labels"
+        )
+    return DatasetSpec(
+        name="folder", path=dataset, input_shape=list(program.input_shape), chunk_size_test=program.steps
+    )
 
 
 def spread(recordings: data.BinnedRecordings, count: int) -> data.BinnedRecordings:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from decolle_hw.compiling.pipeline import compile_trained
 from decolle_hw.fidelity.summary import float_against_integer
 from decolle_hw.sim.trace import decide
 from decolle_hw.spec import load_model_spec
-from decolle_hw.workflow import compile_model, load_test_recordings, run_both, spread, train_model
+from decolle_hw.workflow import load_test_recordings, run_both, spread, train_model
 
 # Full training reaches 98-99 % (README); a third of it, with its drop of the learning rate, must come near.
 SHORT = ("training.num_epochs=7", "training.lr_drop_interval=5")
@@ -21,7 +22,7 @@ def test_digits_float_integer_and_lava(model, tmp_path):
     console = Console(quiet=True)
     run = train_model(load_model_spec(model, SHORT), tmp_path / "runs", "cpu", console)
     assert run.metrics["test_accuracy"][-1] >= 0.95
-    compiled = compile_model(run.folder, tmp_path / "runs", "loihi2", tmp_path / "x.net", None, console)
+    compiled = compile_trained(run.folder, tmp_path / "x.net", console)
     assert abs(compiled.fidelity.float_accuracy - compiled.fidelity.integer_accuracy) <= 0.01
     recordings = spread(load_test_recordings(compiled.program, None), 100)
     trace, comparison = run_both(compiled.program, recordings, record=True, console=console)

@@ -190,13 +190,23 @@ def test_registers_that_overflow_are_named():
     [
         ({"output_layer": True}, "network.output_layer true"),
         ({"random_tau": {}}, "network.random_tau"),
-        ({"prediction": "mode"}, "network.prediction mode"),
     ],
 )
 def test_what_has_no_integers_is_refused(changes, match):
     run = FakeRun(make_spec("decolle", **changes))
     with pytest.raises(CompileError, match=match):
         compile_run(run, "loihi2", random_recordings(0, 4))
+
+
+@pytest.mark.parametrize("prediction", ["sum", "mode"])
+def test_the_integers_decide_as_the_float_network_does(prediction):
+    """The authors' most frequent arg-max of a step survives compilation, as the sum does."""
+    run = FakeRun(make_spec("decolle", prediction=prediction))
+    recordings = random_recordings(0, 24)
+    program = compile_run(run, "loihi2", recordings).program
+    assert program.prediction == prediction
+    fidelity = float_against_integer(run.network(), program, recordings)
+    assert fidelity.same_decision >= 18
 
 
 def test_network_of_the_fake_run_is_the_real_one():

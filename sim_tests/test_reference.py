@@ -61,11 +61,12 @@ def conv_sum(layer: ConvLayer, spikes_TI: list[list[int]], t: int, i: int) -> in
     per_group = c_in // layer.groups
     base = channel // (channels // layer.groups) * per_group
     total = 0
+    (sy, sx), (py, px), (dy, dx) = layer.strides, layer.paddings, layer.dilations
     for c in range(per_group):
-        for ky in range(layer.kernel_size):
-            for kx in range(layer.kernel_size):
-                iy = y * layer.stride - layer.padding + ky * layer.dilation
-                ix = x * layer.stride - layer.padding + kx * layer.dilation
+        for ky in range(layer.weight.shape[2]):
+            for kx in range(layer.weight.shape[3]):
+                iy = y * sy - py + ky * dy
+                ix = x * sx - px + kx * dx
                 if 0 <= iy < height and 0 <= ix < width:
                     spike = spikes_TI[came][((base + c) * height + iy) * width + ix]
                     total += int(layer.weight[channel, c, ky, kx]) * spike
@@ -303,7 +304,12 @@ def test_registers_that_do_not_exist_are_refused(neuron: NeuronKind, changes: di
 
 
 WRONG_CONVOLUTIONS: list[tuple[dict[str, Any], str]] = [
-    ({"weight": np.zeros((3, 2, 3, 2), np.int32)}, "weight: expected four dimensions"),
+    ({"weight": np.zeros((3, 2, 3), np.int32)}, "weight: expected four dimensions"),
+    ({"weight": np.zeros((3, 2, 3, 128), np.int32)}, "weight: expected four dimensions"),
+    ({"stride": (1, 2, 1)}, "stride: expected one number, or two"),
+    ({"stride": (1, 0)}, "stride: expected 1..127"),
+    ({"padding": (1, -1)}, "padding: expected 0..127"),
+    ({"dilation": (1, 9)}, "weight: expected a kernel that fits the padded map"),
     ({"weight": np.full((3, 2, 3, 3), 6, np.int32), "weight_exp": -2}, "weight_exp: expected a shift that cuts off no"),
     ({"input_shape": (2, 0, 5)}, "input_shape: expected three positive numbers"),
     ({"stride": 0}, "stride: expected 1..127"),

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from decolle_hw.atomic import new_file
+from decolle_hw.compiler.input_block import InputBlock
 from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
 from decolle_hw.compiler.netx import netx_entries
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import ArtifactError, CompileError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 GROUP = "decolle_hw"
 # The oldest format with checksums over the structure: a flipped bit cannot turn into a huge or another array.
 LIBVER = ("v110", "v110")
@@ -135,7 +136,9 @@ def _read_program(header: str, layers: tuple[Layer, ...], path: Path) -> Program
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in read.items()
         }
-        for name in values.keys() & _HEADER_TYPES:
+        if values.get("input_block") is not None:
+            values["input_block"] = _input_block(values["input_block"])
+        for name in values.keys() & _HEADER_TYPES.keys() - {"input_block"}:
             TypeAdapter(_HEADER_TYPES[name], config=ConfigDict(strict=True)).validate_python(values[name])
         return Program(layers=layers, **values)
     except CompileError as error:
@@ -145,6 +148,13 @@ def _read_program(header: str, layers: tuple[Layer, ...], path: Path) -> Program
         raise _damaged(path, f"{GROUP}/program", reason) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, f"{GROUP}/program", f"is not what it should be: {error}") from None
+
+
+def _input_block(values: dict[str, Any]) -> InputBlock:
+    wrong = sorted(name for name, value in values.items() if type(value) is not int)
+    if wrong:
+        raise ValueError(f"input_block: {wrong[0]} is {_shown(values[wrong[0]])}, not an integer")
+    return InputBlock(**values)
 
 
 def _read_layer(group: h5py.Group, where: str, path: Path) -> Layer:
@@ -157,7 +167,7 @@ def _read_layer(group: h5py.Group, where: str, path: Path) -> Layer:
         name, type_ = field.name, str(field.type)
         if type_.startswith("NDArray"):
             values[name] = _array(entry, name, path)
-        elif type_.startswith("tuple"):
+        elif type_.startswith("tuple") or type_ == "PerAxis":
             values[name] = _integers(entry, name, path)
         elif type_ in ("int", "bool"):
             number = _integer(entry, name, path)
@@ -274,7 +284,10 @@ def _damaged(path: Path, field: str, what: str) -> ArtifactError:
 
 
 def _header(program: Program) -> str:
-    return json.dumps({name: getattr(program, name) for name in _HEADER})
+    values = {name: getattr(program, name) for name in _HEADER}
+    if program.input_block is not None:
+        values["input_block"] = dataclasses.asdict(program.input_block)
+    return json.dumps(values)
 
 
 def _kind(layer: Layer) -> str:
@@ -288,8 +301,9 @@ def _fields(layer: Layer) -> dict[str, Any]:
         value = getattr(layer, field.name)
         if isinstance(value, np.ndarray):
             values[field.name] = np.ascontiguousarray(value, np.int32)
-        elif isinstance(value, tuple):
-            values[field.name] = tuple(int(number) for number in value)
+        elif isinstance(value, tuple) or str(field.type) == "PerAxis":
+            pair = value if isinstance(value, tuple) else (value, value)
+            values[field.name] = tuple(int(number) for number in pair)
         else:
             values[field.name] = value if isinstance(value, str) else int(value)
     return values

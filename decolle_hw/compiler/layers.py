@@ -36,6 +36,7 @@ from decolle_hw.weightgrid import BITS_MAX, BITS_MIN, SIGN_MODES, SignMode
 
 NeuronKind = Literal["decolle", "cuba"]
 NEURON_KINDS = ("decolle", "cuba")
+PerAxis = int | tuple[int, int]  # one number for both axes of a map, or one for each: (y, x)
 
 POOL_WEIGHT = 2  # the smallest of sign mode MIXED; any positive weight over a threshold of 0 makes an OR
 READOUT_MIN, READOUT_MAX = -128, 127  # signed 8 bit
@@ -218,16 +219,24 @@ class ConvLayer(Layer):
         sum[t] = wrap24(shift(conv(S_in[t-1], weight), weight_exp))
 
     Lava's `Conv` has no exponent: its weights are given shifted, so the shift must not cut off anything.
-    Neuron (c*h + y)*w + x; input likewise.
+    Neuron (c*h + y)*w + x; input likewise. Stride, padding and dilation are one number where both axes have the same,
+    else (y, x), however they were given; `strides`, `paddings` and `dilations` are (y, x) always.
     """
 
-    weight: NDArray[np.int32]  # (channels, input channels / groups, kernel_size, kernel_size)
+    weight: NDArray[np.int32]  # (channels, input channels / groups, kernel height, kernel width)
     input_shape: tuple[int, int, int]  # (c, h, w)
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
+    stride: PerAxis = 1
+    padding: PerAxis = 0
+    dilation: PerAxis = 1
     groups: int = 1
     pooling: bool = False  # the OR over a window; see `pooling_stage`
+
+    def __post_init__(self) -> None:
+        for name in ("stride", "padding", "dilation"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]:
+                object.__setattr__(self, name, value[0])
+        super().__post_init__()
 
     @property
     def kind(self) -> str:
@@ -235,13 +244,40 @@ class ConvLayer(Layer):
 
     @property
     def kernel_size(self) -> int:
-        return int(self.weight.shape[2])
+        """Of a square kernel, as those of our own networks and all pooling windows are."""
+        height, width = self.kernel_sizes
+        assert height == width, "a rectangular kernel has kernel_sizes"
+        return height
+
+    @property
+    def kernel_sizes(self) -> tuple[int, int]:
+        """(y, x)"""
+        return int(self.weight.shape[2]), int(self.weight.shape[3])
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """(y, x)"""
+        return _both(self.stride)
+
+    @property
+    def paddings(self) -> tuple[int, int]:
+        """(y, x)"""
+        return _both(self.padding)
+
+    @property
+    def dilations(self) -> tuple[int, int]:
+        """(y, x)"""
+        return _both(self.dilation)
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of the neurons."""
-        reach = self.dilation * (self.kernel_size - 1) + 1
-        height, width = ((size + 2 * self.padding - reach) // self.stride + 1 for size in self.input_shape[1:])
+        height, width = (
+            (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+            for size, taps, stride, padding, dilation in zip(
+                self.input_shape[1:], self.kernel_sizes, self.strides, self.paddings, self.dilations, strict=True
+            )
+        )
         return int(self.weight.shape[0]), height, width
 
     @property
@@ -254,18 +290,16 @@ class ConvLayer(Layer):
         return self.num_neurons * int(np.prod(self.weight.shape[1:]))
 
     def fan_out(self) -> NDArray[np.int64]:
-        rows, columns = (
-            self._taps(inputs, neurons)
-            for inputs, neurons in zip(self.input_shape[1:], self.map_shape[1:], strict=True)
-        )
+        rows, columns = (self._taps(axis) for axis in (0, 1))
         of_channel = np.outer(rows, columns).reshape(-1) * (self.map_shape[0] // self.groups)
         return np.tile(of_channel, self.input_shape[0])
 
-    def _taps(self, inputs: int, neurons: int) -> NDArray[np.int64]:
+    def _taps(self, axis: int) -> NDArray[np.int64]:
         """(inputs,) neurons along one axis of the map that see each place of the input."""
+        inputs, neurons = self.input_shape[1 + axis], self.map_shape[1 + axis]
         places = (
-            np.arange(neurons)[:, None] * self.stride - self.padding
-            + np.arange(self.kernel_size)[None] * self.dilation
+            np.arange(neurons)[:, None] * self.strides[axis] - self.paddings[axis]
+            + np.arange(self.kernel_sizes[axis])[None] * self.dilations[axis]
         )  # fmt: skip
         inside = places[(places >= 0) & (places < inputs)]
         return np.bincount(inside, minlength=inputs).astype(np.int64)
@@ -276,15 +310,18 @@ class ConvLayer(Layer):
 
     def _synapse_rules(self) -> Rules:
         shape = self.weight.shape
-        square = self.weight.ndim == 4 and shape[2] == shape[3] <= GEOMETRY_MAX
-        yield "weight", square, f"four dimensions (channels, input channels / groups, k, k), k up to {GEOMETRY_MAX}"
+        kernels = self.weight.ndim == 4 and max(shape[2:]) <= GEOMETRY_MAX
+        yield "weight", kernels, f"four dimensions (channels, input channels / groups, y, x), y and x to {GEOMETRY_MAX}"
         yield from super()._synapse_rules()
         cut = self.weight_exp < 0 and np.any(self.weight & ((1 << -self.weight_exp) - 1))
         yield "weight_exp", not cut, "a shift that cuts off no bit of a weight (Lava's Conv has no exponent)"
         positive = len(self.input_shape) == 3 and min(self.input_shape) > 0
         yield "input_shape", positive, "three positive numbers (c, h, w)"
-        for name, smallest in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1)):
-            yield name, smallest <= getattr(self, name) <= GEOMETRY_MAX, f"{smallest}..{GEOMETRY_MAX}"
+        for name, smallest in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            value = getattr(self, name)
+            yield name, not isinstance(value, tuple) or len(value) == 2, "one number, or two: (y, x)"
+            yield name, all(smallest <= size <= GEOMETRY_MAX for size in _both(value)), f"{smallest}..{GEOMETRY_MAX}"
+        yield "groups", 1 <= self.groups <= GEOMETRY_MAX, f"1..{GEOMETRY_MAX}"
         channels, groups = self.input_shape[0], self.groups
         yield "groups", channels % groups == 0 and shape[0] % groups == 0, "a divisor of both numbers of channels"
         yield "weight", shape[1] == channels // groups, f"{channels // groups} input channels per group"
@@ -297,7 +334,8 @@ class ConvLayer(Layer):
         return (
             self.neuron == "cuba" and self.groups == self.weight.shape[0]
             and self.weight_exp == 0 and bool(np.all(self.weight == POOL_WEIGHT))
-            and self.stride == self.kernel_size and self.padding == 0 and self.dilation == 1
+            and self.strides == self.kernel_sizes and self.padding == 0 and self.dilation == 1
+            and isinstance(self.stride, int)
             and self.du == self.dv == DECAY_UNITY - 1 and not np.any(self.vth) and not np.any(self.bias_mant)
         )  # fmt: skip
 
@@ -327,6 +365,11 @@ def pooling_stage(
         readout_weight=readout_weight, readout_bias=readout_bias,
         input_shape=input_shape, stride=pool_size, groups=channels, pooling=True,
     )  # fmt: skip
+
+
+def _both(value: PerAxis) -> tuple[int, int]:
+    """(y, x)"""
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def within(values: NDArray[np.int32], low: int, high: int) -> bool:

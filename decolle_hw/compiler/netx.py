@@ -35,7 +35,7 @@ def netx_entries(program: Program) -> dict[str, Any]:
     """
     first = program.layers[0]
     shape = first.input_shape if isinstance(first, ConvLayer) else (program.num_inputs,)
-    groups: list[dict[str, Any]] = [{"type": np.bytes_("input"), "shape": np.array(shape)}]
+    groups: list[dict[str, Any]] = [{"type": np.bytes_("input"), "shape": np.array(shape)} | _input_entries(program)]
     before: Layer | None = None
     for index, layer in enumerate(program.layers):
         if isinstance(before, ConvLayer) and not isinstance(layer, ConvLayer):
@@ -45,13 +45,29 @@ def netx_entries(program: Program) -> dict[str, Any]:
     return {f"layer/{place}/{name}": value for place, group in enumerate(groups) for name, value in group.items()}
 
 
+def _input_entries(program: Program) -> dict[str, Any]:
+    """Of the input block: weight and bias are how a pixel becomes the bias mantissa of its neuron."""
+    block = program.input_block
+    if block is None:
+        return {}
+    if block.bias_exp != NETX_BIAS_EXP:
+        raise CompileError(f"input block: bias_exp is {block.bias_exp}, netx has no other than {NETX_BIAS_EXP}")
+    transform = {"weight": np.array([block.weight]), "bias": np.array([block.bias])}
+    return transform | _registers("CUBA", block.du, block.dv, block.vth)
+
+
 def _neuron_entries(layer: Layer) -> dict[str, Any]:
-    stock = layer.neuron == "cuba"
+    if layer.neuron == "cuba":
+        return _registers("CUBA", layer.du, layer.dv, int(layer.vth[0]))
+    return _registers("DECOLLE", layer.du, layer.dv, layer.vth)
+
+
+def _registers(kind: str, du: int, dv: int, vth: Any) -> dict[str, Any]:
     return {
-        "neuron/type": np.bytes_("CUBA" if stock else "DECOLLE"),
-        "neuron/iDecay": layer.du + CURRENT_DECAY_OFFSET,  # netx subtracts it again
-        "neuron/vDecay": layer.dv,
-        "neuron/vThMant": int(layer.vth[0]) if stock else layer.vth,
+        "neuron/type": np.bytes_(kind),
+        "neuron/iDecay": du + CURRENT_DECAY_OFFSET,  # netx subtracts it again
+        "neuron/vDecay": dv,
+        "neuron/vThMant": vth,
         "neuron/refDelay": 1,
         "neuron/gradedSpike": False,
     }
@@ -93,10 +109,10 @@ def _conv_entries(layer: ConvLayer) -> dict[str, Any]:
         "shape": np.array(layer.map_shape),
         "inFeatures": layer.input_shape[0],
         "outFeatures": layer.map_shape[0],
-        "kernelSize": np.array([layer.kernel_size] * 2),
-        "stride": np.array([layer.stride] * 2),
-        "padding": np.array([layer.padding] * 2),
-        "dilation": np.array([layer.dilation] * 2),
+        "kernelSize": np.array(layer.kernel_sizes),  # y before x, all of them
+        "stride": np.array(layer.strides),
+        "padding": np.array(layer.paddings),
+        "dilation": np.array(layer.dilations),
         "groups": layer.groups,
         "weight": layer.plain_weight,
     }

@@ -1,89 +1,133 @@
-"""Rules of a target: what a compiled network may not do there, each a small function.
+"""Rules of a target: what a network may not do there, each a small function.
 
 A rule yields one `Violation` for everything that breaks it, so that a user sees all of them at once: `violations`
-runs `RULES` in order, `check` raises one error with all that was found. A rule reads the resource table where it is
-about space, and the registers of the layers where it is about widths.
+runs `RULES` in order. Rules about space read the placement and work for a network that is not compiled yet; those
+about widths read the registers of a compiled one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from decolle_hw.compiler.layers import DenseLayer
+from decolle_hw.compiler.layers import DenseLayer, Layer
+from decolle_hw.compiler.lowering.graph import Graph
+from decolle_hw.compiler.placement import Placement, lower_bounds
 from decolle_hw.compiler.program import Program
-from decolle_hw.compiler.resources import ResourceReport, resource_table
 from decolle_hw.errors import CompileError
 from decolle_hw.targets import Target
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the rules look at."""
+
+    graph: Graph  # lowered
+    placement: Placement
+    target: Target
+    program: Program | None = None  # None: not compiled
 
 
 @dataclass(frozen=True)
 class Violation:
     """One rule of the target that the network breaks."""
 
-    layer: int | None  # None: the network as a whole
+    where: str  # "layer 2", "conv2", or "network"
     what: str
     value: int | str
     limit: str  # what is allowed
     remedy: str
 
     def __str__(self) -> str:
-        where = "network" if self.layer is None else f"layer {self.layer}"
-        return f"{where}: {self.what} {self.value}, allowed: {self.limit} ({self.remedy})"
+        return f"{self.where}: {self.what} {self.value}, allowed: {self.limit} ({self.remedy})"
 
 
-def violations(program: Program, target: Target) -> list[Violation]:
-    """Everything that keeps `program` off `target`, layer by layer within each rule of `RULES`."""
-    report = resource_table(program, target)
-    return [violation for rule in RULES for violation in rule(program, target, report)]
+def violations(subject: Subject) -> list[Violation]:
+    """Everything that keeps a network off its target, layer by layer within each rule of `RULES`."""
+    return [violation for rule in RULES for violation in rule(subject)]
 
 
-def check(program: Program, target: Target) -> None:
-    """Raise `CompileError` with all violations in one line, if there are any."""
-    found = violations(program, target)
+def does_not_fit(found: Sequence[Violation], network: str, target: Target) -> CompileError:
+    """One error with all violations, a line each."""
+    listed = f" {found[0]}" if len(found) == 1 else "".join(f"\n  {violation}" for violation in found)
+    return CompileError(f"{network} does not fit {target.name}:{listed}")
+
+
+def require_none(found: Sequence[Violation], network: str, target: Target) -> None:
+    """Raise `CompileError` with all violations if there are any."""
     if found:
-        raise CompileError(f"{program.name} does not fit {target.name}: {'; '.join(map(str, found))}")
+        raise does_not_fit(found, network, target)
 
 
-def _neuron_model(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    known = target.neuron_models.value
-    for index, layer in enumerate(program.layers):
-        if layer.neuron not in known:
+def _neuron_model(subject: Subject) -> Iterator[Violation]:
+    known = subject.target.neuron_models.value
+    for population in subject.graph.populations:
+        if population.role == "hidden" and population.neuron not in known:
             remedy = f"train with network.neuron: {known[0]}, or choose another target"
-            yield Violation(index, "neuron", layer.neuron, " or ".join(known), remedy)
+            yield Violation(population.name, "neuron", population.neuron, " or ".join(known), remedy)
 
 
-def _weight_width(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    bits = target.weight_bits.value
-    for index, layer in enumerate(program.layers):
-        if layer.weight_bits > bits:
+def _plastic_convolution(subject: Subject) -> Iterator[Violation]:
+    """Learning changes each synapse by itself: a kernel that many positions share cannot."""
+    graph, target = subject.graph, subject.target
+    wrong = [connection for connection in graph.connections if connection.plastic and connection.geometry is not None]
+    if not wrong:
+        return
+    connections = tuple(replace(connection, plastic=False) for connection in graph.connections)
+    shared = {bound.population: bound.cores for bound in lower_bounds(replace(graph, connections=connections), target)}
+    unshared = {bound.population: bound.cores for bound in lower_bounds(graph, target)}
+    for connection in wrong:
+        name = connection.target
+        remedy = (
+            f"learning needs unshared synapses: {graph.synapses(connection):,} of them on at least {unshared[name]} "
+            f"cores instead of {shared[name]}; make a dense layer plastic, or leave {name} out of --plastic"
+        )
+        yield Violation(name, "plastic", "convolution", "dense layers", remedy)
+
+
+def _graded_spikes(subject: Subject) -> Iterator[Violation]:
+    bits = subject.target.graded_payload_bits.value
+    for connection in subject.graph.connections:
+        if connection.graded and not bits:
+            remedy = "the error of a plastic layer is a graded spike: choose another target, or leave --plastic out"
+            yield Violation(connection.source, "spikes", "graded", "binary spikes", remedy)
+
+
+def _weight_width(subject: Subject) -> Iterator[Violation]:
+    bits = subject.target.weight_bits.value
+    for connection in subject.graph.connections:
+        if connection.weight_bits > bits:
             remedy = f"compile with --weight-bits {bits}"
-            yield Violation(index, "weight bits", layer.weight_bits, f"at most {bits}", remedy)
+            yield Violation(connection.target, "weight bits", connection.weight_bits, f"at most {bits}", remedy)
 
 
-def _delay(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    longest = target.max_delay.value
-    for index, layer in enumerate(program.layers):
+def _delay(subject: Subject) -> Iterator[Violation]:
+    longest = subject.target.max_delay.value
+    for index, layer in _layers(subject):
         if isinstance(layer, DenseLayer) and layer.max_delay > longest:
-            yield Violation(index, "delay", layer.max_delay, f"at most {longest} steps", "use shorter delays")
+            yield Violation(
+                f"layer {index}", "delay", layer.max_delay, f"at most {longest} steps", "use shorter delays"
+            )
 
 
-def _weight_exponent(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    low, high = target.weight_exp.value
-    for index, layer in enumerate(program.layers):
+def _weight_exponent(subject: Subject) -> Iterator[Violation]:
+    low, high = subject.target.weight_exp.value
+    for index, layer in _layers(subject):
         if not low <= layer.weight_exp <= high:
-            yield Violation(index, "weight_exp", layer.weight_exp, f"{low}..{high}", "scale weights and vth together")
+            yield Violation(
+                f"layer {index}", "weight_exp", layer.weight_exp, f"{low}..{high}", "scale weights and vth together"
+            )
 
 
-def _register_widths(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    decay_max = (1 << target.decay_bits.value) - 1
-    vth_max = (1 << target.vth_bits.value) - 1
-    mant_max = (1 << (target.bias_mant_bits.value - 1)) - 1
-    exp_max = (1 << target.bias_exp_bits.value) - 1
-    for index, layer in enumerate(program.layers):
-        # A negative threshold exists on microcode neurons only, as DenseLayer sees to.
+def _register_widths(subject: Subject) -> Iterator[Violation]:
+    decay_max = (1 << subject.target.decay_bits.value) - 1
+    vth_max = (1 << subject.target.vth_bits.value) - 1
+    mant_max = (1 << (subject.target.bias_mant_bits.value - 1)) - 1
+    exp_max = (1 << subject.target.bias_exp_bits.value) - 1
+    for index, layer in _layers(subject):
+        # A negative threshold exists on microcode neurons only, as Layer sees to.
         vth = int(np.abs(layer.vth).max())
         mant_low, mant_high = int(layer.bias_mant.min()), int(layer.bias_mant.max())
         mant = mant_high if mant_high > mant_max else mant_low
@@ -96,38 +140,29 @@ def _register_widths(program: Program, target: Target, report: ResourceReport) -
             ("bias_exp", layer.bias_exp, 0, exp_max, "scale weights, vth and bias down together"),
         ):
             if not low <= value <= high:
-                yield Violation(index, what, value, f"{low}..{high}", remedy)
+                yield Violation(f"layer {index}", what, value, f"{low}..{high}", remedy)
 
 
-def _one_core(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    """Limits that no split over cores can meet, as one neuron alone exceeds them."""
-    remedies = {
-        "synaptic memory": "reduce the inputs of the layer: the fan-in of one neuron must fit a core",
-        "in-axons": "reduce the inputs of the layer: the fan-in of one neuron must fit a core",
-        "out-axons": "reduce the units of the next layer",
-    }
-    for layer in report.layers:
-        for name, remedy in remedies.items():
-            usage = layer.usage[name]
-            if usage.cores is None:
-                unit = " bits for one neuron" if name == "synaptic memory" else ""
-                yield Violation(layer.layer, name, f"{usage.used}{unit}", f"at most {usage.limit} per core", remedy)
+def _space(subject: Subject) -> Iterator[Violation]:
+    """What no split over cores, no number of them that was asked for, and no board can hold."""
+    for problem in subject.placement.problems:
+        where, limit = problem.population or "network", f"at most {problem.limit:,}"
+        yield Violation(where, problem.resource, f"{problem.needed:,}", limit, problem.remedy)
 
 
-def _largest_board(program: Program, target: Target, report: ResourceReport) -> Iterator[Violation]:
-    board, chips = target.largest_board
-    for name, needed in report.chips_for.items():
-        if needed > chips:
-            yield Violation(None, f"chips for its {name}", needed, f"at most {chips} ({board})", "use fewer units")
+def _layers(subject: Subject) -> Iterator[tuple[int, Layer]]:
+    if subject.program is not None:
+        yield from enumerate(subject.program.layers)
 
 
-Rule = Callable[[Program, Target, ResourceReport], Iterator[Violation]]
+Rule = Callable[[Subject], Iterator[Violation]]
 RULES: tuple[Rule, ...] = (
     _neuron_model,
+    _plastic_convolution,
+    _graded_spikes,
     _weight_width,
     _delay,
     _weight_exponent,
     _register_widths,
-    _one_core,
-    _largest_board,
+    _space,
 )

@@ -16,6 +16,7 @@ from decolle_hw.data.load import (
     stream_folder,
     stream_split,
 )
+from decolle_hw.data.pixels import StillImages, stream_images
 from decolle_hw.data.recordings import BinnedRecordings
 from decolle_hw.data.stream import RecordingStream
 
@@ -23,10 +24,12 @@ __all__ = [
     "BinnedRecordings",
     "Progress",
     "RecordingStream",
+    "StillImages",
     "dataset_classes",
     "load_folder",
     "load_split",
     "recording_events",
     "stream_folder",
+    "stream_images",
     "stream_split",
 ]

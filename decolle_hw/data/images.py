@@ -81,13 +81,13 @@ def split_of(spec: DatasetSpec) -> tuple[Images, Images]:
     if spec.path is None:
         raise SpecError("dataset.path: is missing, and dataset.name is 'array'; set it to FILE.npz")
     file = Path(spec.path).expanduser()
-    keys = _keys(file)
+    keys = array_names(file)
     missing = [key for key in ("x_train", "y_train") if key not in keys]
     if ("x_test" in keys) != ("y_test" in keys):
         missing.append("x_test" if "y_test" in keys else "y_test")
     if missing:
         raise DataError(f"{file}: has no array {missing[0]!r} (found: {', '.join(keys) or 'none'}); {NEEDED}")
-    raw = _labels(file, "y_train")
+    raw = read_labels(file, "y_train")
     values = np.unique(raw)
     classes = tuple(str(value) for value in values)
     labels = np.searchsorted(values, raw)
@@ -97,7 +97,7 @@ def split_of(spec: DatasetSpec) -> tuple[Images, Images]:
         if not test.size:
             raise DataError(f"{file}: no class has more than one image, so none can be held out; add x_test, y_test")
         return everything.take(train), everything.take(test)
-    raw_test = _labels(file, "y_test")
+    raw_test = read_labels(file, "y_test")
     unknown = np.setdiff1d(raw_test, values)
     if unknown.size:
         raise DataError(
@@ -109,13 +109,15 @@ def split_of(spec: DatasetSpec) -> tuple[Images, Images]:
     return everything, Images(file, "x_test", np.arange(count), len(raw), count, test_labels, classes)
 
 
-def _keys(file: Path) -> list[str]:
+def array_names(file: Path) -> list[str]:
+    """Names of the arrays of a file, of which none is read."""
     with _open(file) as arrays:
         return list(arrays.files)
 
 
-def _labels(file: Path, key: str) -> NDArray[Any]:
-    labels = _array(file, key)
+def read_labels(file: Path, key: str) -> NDArray[Any]:
+    """(R,) integers or texts."""
+    labels = read_array(file, key)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iubU":
@@ -129,7 +131,7 @@ def _labels(file: Path, key: str) -> NDArray[Any]:
 @lru_cache(maxsize=2)
 def _read_images(file: Path, key: str, changed_ns: int) -> tuple[np.ndarray, float]:
     """(R, h, w) images and what is white in them; `changed_ns` makes a changed file another one."""
-    images = _array(file, key)
+    images = read_array(file, key)
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.ndim != 3 or 0 in images.shape or images.dtype.kind not in "iubf":
@@ -149,7 +151,8 @@ def _read_images(file: Path, key: str, changed_ns: int) -> tuple[np.ndarray, flo
     return images, white
 
 
-def _array(file: Path, key: str) -> np.ndarray:
+def read_array(file: Path, key: str) -> np.ndarray:
+    """One array of a file. Raises `DataError` for one that is damaged."""
     with _open(file) as arrays:
         try:
             return arrays[key]

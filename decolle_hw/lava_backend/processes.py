@@ -150,17 +150,25 @@ class EmptiedDelayDense(PyDelayDenseModelBitAcc):
 @requires(CPU)
 @tag("bit_accurate_loihi", "fixed_pt")
 class TapedLifReset(PyLifResetModelBitAcc):
-    """Lava's stock `LIFReset` model, every line of its arithmetic inherited, that also writes a tape."""
+    """Lava's stock `LIFReset` model, every line of its arithmetic inherited, that also writes a tape.
+
+    Of an input block, its bias mantissas are set once per recording: row k of a file at the start of slot k.
+    """
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         self.writer = TapeWriter(proc_params["tape"])
         self.spikes: np.ndarray = np.zeros(0, bool)
+        biases = proc_params.get("biases")
+        self.biases = None if biases is None else np.load(biases, mmap_mode="r")
 
     def spiking_activation(self) -> np.ndarray:
         self.spikes = super().spiking_activation()
         return self.spikes
 
     def run_spk(self) -> None:
+        recording, step = divmod(self.time_step - 1, self.reset_interval)
+        if self.biases is not None and step == 0:
+            self.bias_mant[:] = self.biases[recording]
         super().run_spk()
         self.writer.write(self.time_step, {"spikes": self.spikes, "u": self.u, "v": self.v})

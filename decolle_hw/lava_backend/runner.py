@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.conv.process import Conv
@@ -26,6 +27,7 @@ from lava.proc.dense.process import DelayDense, Dense
 from lava.proc.lif.process import AbstractLIF, LIFReset
 from lava.utils.weightutils import SignMode
 
+from decolle_hw.compiler.input_block import InputBlock
 from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
 from decolle_hw.compiler.program import Program
 from decolle_hw.lava_backend.processes import (
@@ -38,21 +40,23 @@ from decolle_hw.lava_backend.processes import (
 )
 from decolle_hw.lava_backend.supervision import interrupts_later, supervised
 from decolle_hw.lava_backend.tape import Tape
-from decolle_hw.sim.trace import LayerTrace, Trace, register_names
+from decolle_hw.sim.trace import LayerTrace, Trace, is_recorded, register_names
 
 Progress = Callable[[int, int], None]
 
+BIASES = "biases.npy"
+STOCK_REGISTERS = ("u", "v")
 STEPS_PER_SEGMENT = 600  # between two progress reports; pausing Lava costs about as much as ten steps
 
 
 def run_lava(
-    program: Program, spikes_RTI: np.ndarray, *, record: bool = False, progress: Progress | None = None
+    program: Program, given: np.ndarray, *, record: bool = False, progress: Progress | None = None
 ) -> Trace:
     """Run recordings through the Lava processes of a compiled network.
 
     Args:
         program: the compiled network.
-        spikes_RTI: binary input, (R, T, I).
+        given: the recordings: binary input, (R, T, I); of a network with an input block, its bias mantissas, (R, I).
         record: return u, v (and r) of every neuron at every step as well as the spikes.
         progress: called with (recordings done, recordings in all).
 
@@ -62,25 +66,30 @@ def run_lava(
         ValueError: the input is not binary or does not fit the network.
         DecolleHwError: a Lava process failed or died.
     """
-    program.check_input(spikes_RTI)
-    recordings, steps, inputs = spikes_RTI.shape
+    program.check_input(given)
+    recordings, steps = len(given), program.steps_of(given)
     if recordings == 0:
         return _empty(program, steps, record)
     slot = program.slot_steps(steps)
     with _temporary_folder() as folder:
-        source_tape = Tape.create(folder, "input", recordings * slot, inputs, ())
-        source_tape.open("spikes", "r+").reshape(recordings, slot, inputs)[:, :steps] = spikes_RTI
+        names = STOCK_REGISTERS if record and program.input_block is not None else ()
+        source_tape = Tape.create(folder, "input", recordings * slot, program.num_inputs, names)
         tapes = _create_tapes(folder, program, recordings * slot, record)
-        source = RecordedSpikes(tape=source_tape, width=inputs)
+        source: AbstractProcess
+        if program.input_block is None:
+            source_tape.open("spikes", "r+").reshape(recordings, slot, -1)[:, :steps] = given
+            source = RecordedSpikes(tape=source_tape, width=program.num_inputs)
+        else:
+            np.save(folder / BIASES, given.astype(np.int16))
+            source = _input_neurons(program.input_block, folder / BIASES, source_tape, slot)
         source.name = "the input"
         _connect(program, source, tapes, slot)
         _run(source, recordings, slot, progress)
-        return Trace(
-            tuple(
-                _read(tape, recordings, steps, program.delays[index], program.first_step(index))
-                for index, tape in enumerate(tapes)
-            )
+        layers = tuple(
+            _read(tape, recordings, steps, program.delays[index], program.first_step(index))
+            for index, tape in enumerate(tapes)
         )
+        return Trace(layers, None if program.input_block is None else _read(source_tape, recordings, steps, 0, 0))
 
 
 @contextlib.contextmanager
@@ -97,23 +106,25 @@ def _temporary_folder() -> Iterator[Path]:
 def _create_tapes(folder: Path, program: Program, total_steps: int, record: bool) -> list[Tape]:
     tapes = []
     for index, layer in enumerate(program.layers):
-        names = register_names(layer) if record else ()
+        names = register_names(layer) if is_recorded(program, index, record) else ()
         tapes.append(Tape.create(folder, f"layer{index}", total_steps, layer.num_neurons, names))
     return tapes
 
 
 def _empty(program: Program, steps: int, record: bool) -> Trace:
-    def nothing(layer: Layer, dtype: type) -> np.ndarray:
-        return np.zeros((0, steps, layer.num_neurons), dtype)
+    def nothing(width: int, names: tuple[str, ...]) -> LayerTrace:
+        shape = (0, steps, width)
+        return LayerTrace(np.zeros(shape, np.uint8), {name: np.zeros(shape, np.int32) for name in names})
 
-    layers = []
-    for layer in program.layers:
-        names = register_names(layer) if record else ()
-        layers.append(LayerTrace(nothing(layer, np.uint8), {name: nothing(layer, np.int32) for name in names}))
-    return Trace(tuple(layers))
+    layers = tuple(
+        nothing(layer.num_neurons, register_names(layer) if is_recorded(program, index, record) else ())
+        for index, layer in enumerate(program.layers)
+    )
+    block = None if program.input_block is None else nothing(program.num_inputs, STOCK_REGISTERS if record else ())
+    return Trace(layers, block)
 
 
-def _connect(program: Program, source: RecordedSpikes, tapes: list[Tape], slot: int) -> None:
+def _connect(program: Program, source: AbstractProcess, tapes: list[Tape], slot: int) -> None:
     upstream = source.s_out
     for index, (layer, tape) in enumerate(zip(program.layers, tapes, strict=True)):
         reset = program.reset_steps[index]
@@ -148,8 +159,8 @@ def _matrix(layer: DenseLayer, slot: int, emptied_at: int) -> Dense | DelayDense
 def _convolution(layer: ConvLayer) -> Conv:
     return Conv(
         weight=layer.plain_weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1).copy(),
-        input_shape=layer.input_shape[::-1], stride=layer.stride, padding=layer.padding, dilation=layer.dilation,
-        groups=layer.groups,
+        input_shape=layer.input_shape[::-1], stride=layer.strides[::-1], padding=layer.paddings[::-1],
+        dilation=layer.dilations[::-1], groups=layer.groups,
     )  # fmt: skip
 
 
@@ -170,7 +181,18 @@ def _neurons(layer: Layer, reset: int, tape: Tape, slot: int) -> AbstractLIF:
     return stock
 
 
-def _run(source: RecordedSpikes, recordings: int, slot: int, progress: Progress | None) -> None:
+def _input_neurons(block: InputBlock, biases: Path, tape: Tape, slot: int) -> LIFReset:
+    """They leave their reset state at the first step of a slot, Lava's time step 1."""
+    neurons = LIFReset(
+        shape=(tape.width,), du=block.du, dv=block.dv, vth=block.vth, bias_exp=block.bias_exp,
+        reset_interval=slot, reset_offset=1,
+    )  # fmt: skip
+    neurons.proc_params["tape"] = tape  # as in `_neurons`
+    neurons.proc_params["biases"] = str(biases)
+    return neurons
+
+
+def _run(source: AbstractProcess, recordings: int, slot: int, progress: Progress | None) -> None:
     config = Loihi2SimCfg(
         select_tag="fixed_pt",
         exception_proc_model_map={

@@ -59,11 +59,6 @@ def require_compilable(spec: ModelSpec) -> None:
         raise CompileError(
             "network.random_tau: draws decays per input, a core has them per neuron; train without random_tau"
         )
-    if network.prediction != "sum":
-        raise CompileError(
-            f"network.prediction {network.prediction}: compiled networks decide by the summed readout; "
-            f"train with prediction: sum"
-        )
 
 
 def weight_bits_of(spec: ModelSpec, asked: int | None) -> int:
@@ -99,6 +94,7 @@ def compile_run(
         "steps": run.spec.dataset.chunk_size_test,
         "burnin_steps": run.spec.training.burnin_steps,
         "target": target,
+        "prediction": run.spec.network.prediction,
         "spec_yaml": model_spec_to_yaml(run.spec),
         "checkpoint_sha256": run.checkpoint_sha256(),
     }

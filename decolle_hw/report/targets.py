@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 
 from decolle_hw.report.tables import new_table
-from decolle_hw.targets import Target
+from decolle_hw.targets import Target, shown
 
 
 def print_targets(targets: Sequence[Target], console: Console) -> None:
@@ -31,19 +30,10 @@ def print_target(target: Target, console: Console) -> None:
     table.columns[-1].justify = "left"
     for name, limit in target.limits:
         note = f"\n{limit.note}" if limit.note else ""
-        table.add_row(name, show(limit.value), limit.confidence, f"{limit.source}{note}")
+        table.add_row(name, shown(limit.value), limit.confidence, f"{limit.source}{note}")
     for name, board in target.boards.items():
         table.add_row(f"board {name}", f"{board.value:,} chips", board.confidence, board.source)
     for name in ("energy", "time", "static_power_mw"):
         if getattr(target, name) is None:
             table.add_row(name, "not known", "", "")
     console.print(table)
-
-
-def show(value: Any) -> str:
-    """A limit's value, as people write it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:,}"

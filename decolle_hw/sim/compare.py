@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from decolle_hw.compiler.layers import ConvLayer, Layer
 from decolle_hw.compiler.program import Program
-from decolle_hw.sim.trace import Trace
+from decolle_hw.sim.trace import LayerTrace, Trace
 
 IntArray = NDArray[Any]  # uint8 spikes or int32 registers
 Counts = dict[str, tuple[int, int]]  # quantity ('u', 'v', 'r', 'spikes') -> (compared, mismatches)
+INPUT_BLOCK = -1  # comes before layer 0
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Divergence:
 
     recording: int
     step: int  # in the float network's time
-    layer: int
+    layer: int  # INPUT_BLOCK for that
     quantity: str  # 'u', 'v', 'r' or 'spikes'
     neuron: int
     left: int
@@ -43,7 +44,8 @@ class Divergence:
             channel, y, x = self.place
             place = f" (channel {channel}, y {y}, x {x})"
         return (
-            f"recording {self.recording}, step {self.step}{on_chip}, layer {self.layer}, neuron {self.neuron}{place}: "
+            f"recording {self.recording}, step {self.step}{on_chip}, "
+            f"{'input block' if self.layer == INPUT_BLOCK else f'layer {self.layer}'}, neuron {self.neuron}{place}: "
             f"{self.quantity} is {self.left} in {left} and {self.right} in {right}"
         )
 
@@ -54,12 +56,13 @@ class Comparison:
 
     per_layer: tuple[Counts, ...]
     first: Divergence | None
+    input: Counts = field(default_factory=dict)  # of the input block; empty: there is none
 
     @property
     def per_quantity(self) -> Counts:
-        """Counts of all layers together."""
+        """Counts of all layers together, and of the input block."""
         total: Counts = {}
-        for counts in self.per_layer:
+        for counts in (self.input, *self.per_layer):
             for quantity, (compared, mismatches) in counts.items():
                 before = total.get(quantity, (0, 0))
                 total[quantity] = (before[0] + compared, before[1] + mismatches)
@@ -67,11 +70,11 @@ class Comparison:
 
     @property
     def compared(self) -> int:
-        return sum(compared for counts in self.per_layer for compared, _ in counts.values())
+        return sum(compared for compared, _ in self.per_quantity.values())
 
     @property
     def mismatches(self) -> int:
-        return sum(mismatches for counts in self.per_layer for _, mismatches in counts.values())
+        return sum(mismatches for _, mismatches in self.per_quantity.values())
 
     @property
     def equal(self) -> bool:
@@ -79,18 +82,19 @@ class Comparison:
 
     def followed_by(self, later: Comparison, recordings: int) -> Comparison:
         """Together with that of later recordings of the same network; `recordings`: how many this one is of."""
-        counts = tuple(
-            {name: (mine[name][0] + theirs[name][0], mine[name][1] + theirs[name][1]) for name in mine}
-            for mine, theirs in zip(self.per_layer, later.per_layer, strict=True)
-        )
+        counts = tuple(_added(mine, theirs) for mine, theirs in zip(self.per_layer, later.per_layer, strict=True))
         first = self.first
         if first is None and later.first is not None:
             first = replace(later.first, recording=later.first.recording + recordings)
-        return Comparison(counts, first)
+        return Comparison(counts, first, _added(self.input, later.input))
+
+
+def _added(mine: Counts, theirs: Counts) -> Counts:
+    return {name: (mine[name][0] + theirs[name][0], mine[name][1] + theirs[name][1]) for name in mine}
 
 
 def compare(program: Program, left: Trace, right: Trace) -> Comparison:
-    """Compare spikes and registers of every layer at every step, value by value.
+    """Compare spikes and registers of the input block and every layer at every step, value by value.
 
     Steps before a layer's `Program.first_step`, where it holds its reset state by definition, are not counted.
     Registers must be recorded in both traces or in neither.
@@ -99,28 +103,44 @@ def compare(program: Program, left: Trace, right: Trace) -> Comparison:
     """
     per_layer: list[Counts] = []
     first: Divergence | None = None
-    for index in range(len(program.layers)):
-        start = program.first_step(index)
-        mine, theirs = left.layers[index], right.layers[index]
-        if mine.registers.keys() != theirs.registers.keys():
-            raise ValueError(f"layer {index}: registers {[*mine.registers]} and {[*theirs.registers]}")
-        pairs: dict[str, tuple[IntArray, IntArray]] = {
-            name: (mine.registers[name], theirs.registers[name]) for name in mine.registers
-        }
-        pairs["spikes"] = (mine.spikes, theirs.spikes)
-        counts: Counts = {}
-        for quantity, (a, b) in pairs.items():
-            if a.shape != b.shape:
-                raise ValueError(f"layer {index} {quantity}: shapes {a.shape} and {b.shape}")
-            unequal = a[:, start:] != b[:, start:]
-            wrong = int(np.count_nonzero(unequal))
-            counts[quantity] = (unequal.size, wrong)
-            if wrong:
-                found = _earliest(program, unequal, a, b, start, index, quantity)
-                if first is None or (found.recording, found.step) < (first.recording, first.step):
-                    first = found
+    pairs = [(index, left.layers[index], right.layers[index]) for index in range(len(program.layers))]
+    if (left.input is None) != (right.input is None):
+        raise ValueError("only one of the traces is of an input block")
+    if left.input is not None and right.input is not None:
+        pairs.insert(0, (INPUT_BLOCK, left.input, right.input))
+    for index, mine, theirs in pairs:
+        counts, found = _compare_layer(program, index, mine, theirs)
+        if found is not None and (first is None or (found.recording, found.step) < (first.recording, first.step)):
+            first = found
         per_layer.append(counts)
-    return Comparison(tuple(per_layer), first)
+    of_input = per_layer.pop(0) if left.input is not None else {}
+    return Comparison(tuple(per_layer), first, of_input)
+
+
+def _compare_layer(
+    program: Program, index: int, mine: LayerTrace, theirs: LayerTrace
+) -> tuple[Counts, Divergence | None]:
+    """Counts, and the first value that differs: the earliest, of those of one step the first quantity."""
+    start = 0 if index == INPUT_BLOCK else program.first_step(index)
+    if mine.registers.keys() != theirs.registers.keys():
+        raise ValueError(f"layer {index}: registers {[*mine.registers]} and {[*theirs.registers]}")
+    pairs: dict[str, tuple[IntArray, IntArray]] = {
+        name: (mine.registers[name], theirs.registers[name]) for name in mine.registers
+    }
+    pairs["spikes"] = (mine.spikes, theirs.spikes)
+    counts: Counts = {}
+    first: Divergence | None = None
+    for quantity, (a, b) in pairs.items():
+        if a.shape != b.shape:
+            raise ValueError(f"layer {index} {quantity}: shapes {a.shape} and {b.shape}")
+        unequal = a[:, start:] != b[:, start:]
+        wrong = int(np.count_nonzero(unequal))
+        counts[quantity] = (unequal.size, wrong)
+        if wrong:
+            found = _earliest(program, unequal, a, b, start, index, quantity)
+            if first is None or (found.recording, found.step) < (first.recording, first.step):
+                first = found
+    return counts, first
 
 
 def place_in_map(layer: Layer, neuron: int) -> tuple[int, int, int] | None:
@@ -138,7 +158,7 @@ def _earliest(
     recording, step, neuron = (int(i) for i in np.unravel_index(int(unequal.argmax()), unequal.shape))
     step += start
     at = (recording, step, neuron)
-    return Divergence(
-        recording, step, layer, quantity, neuron, int(a[at]), int(b[at]), step + program.delays[layer],
-        place_in_map(program.layers[layer], neuron),
-    )  # fmt: skip
+    values = (recording, step, layer, quantity, neuron, int(a[at]), int(b[at]))
+    if layer == INPUT_BLOCK:
+        return Divergence(*values, step)
+    return Divergence(*values, step + program.delays[layer], place_in_map(program.layers[layer], neuron))

@@ -4,7 +4,7 @@ Inside, the map is channels-last: what one spike adds to a row of the map, for a
 piece of memory, as is what it is added to. Spikes and registers go in and out channels-first.
 """
 
-# R recordings, T steps, I inputs, N neurons; H, W height, width of the map, C its channels, K kernel size
+# R recordings, T steps, I inputs, N neurons; H, W height, width of the map, C its channels, K kernel size, of either axis
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def add_kernel(
 
     `weight_cKKC` is (input channels, K, K, output channels of the group); `sum_N` (H*W*C).
     """
-    stride, padding, dilation, groups = geometry
-    inputs, size, _, outputs = weight_cKKC.shape
+    stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, groups = geometry
+    inputs, rows, columns, outputs = weight_cKKC.shape
     base = c // (inputs // groups) * outputs
-    for ky in range(size):
-        oy = y + padding - ky * dilation
-        if oy < 0 or oy % stride or oy >= height * stride:
+    for ky in range(rows):
+        oy = y + padding_y - ky * dilation_y
+        if oy < 0 or oy % stride_y or oy >= height * stride_y:
             continue
-        for kx in range(size):
-            ox = x + padding - kx * dilation
-            if ox < 0 or ox % stride or ox >= width * stride:
+        for kx in range(columns):
+            ox = x + padding_x - kx * dilation_x
+            if ox < 0 or ox % stride_x or ox >= width * stride_x:
                 continue
-            start = (oy // stride * width + ox // stride) * channels + base
+            start = (oy // stride_y * width + ox // stride_x) * channels + base
             sums, taps = sum_N[start : start + outputs], weight_cKKC[c, ky, kx]
             for n in range(outputs):
                 sums[n] = np.int32(sums[n] + np.int32(taps[n]))
@@ -47,21 +47,22 @@ def add_kernel(
 
 @njit(cache=True)
 def add_kernel_rows(
-    c: int, y: int, x: int, mirrored_cKX: Array, padding: int, height: int, width: int, channels: int, sum_N: Array
+    c: int, y: int, x: int, mirrored_cKX: Array, geometry: Array, height: int, width: int, channels: int, sum_N: Array
 ) -> None:
     """`add_kernel` of stride and dilation 1 without groups: a row of the kernel falls on consecutive places.
 
     `mirrored_cKX` is (input channels, K, K*C), mirrored in x: the tap that sees a spike moves right while its neuron
     moves left. Without the explicit 32-bit additions the loop would widen to 64 (a third of the speed when timed).
     """
-    size = mirrored_cKX.shape[1]
-    left = x + padding - (size - 1)
-    start, stop = max(0, left), min(width, left + size)
+    padding_y, padding_x = geometry[2], geometry[3]
+    rows, columns = mirrored_cKX.shape[1], mirrored_cKX.shape[2] // channels
+    left = x + padding_x - (columns - 1)
+    start, stop = max(0, left), min(width, left + columns)
     if start >= stop:
         return
     length, first = (stop - start) * channels, (start - left) * channels
-    for ky in range(max(0, y + padding - height + 1), min(size, y + padding + 1)):
-        place = ((y + padding - ky) * width + start) * channels
+    for ky in range(max(0, y + padding_y - height + 1), min(rows, y + padding_y + 1)):
+        place = ((y + padding_y - ky) * width + start) * channels
         sums, taps = sum_N[place : place + length], mirrored_cKX[c, ky, first : first + length]
         for n in range(length):
             sums[n] = np.int32(sums[n] + np.int32(taps[n]))
@@ -88,14 +89,13 @@ def conv_layer(
         place_I3: channel, y, x of each input.
         weight_cKKC: `ConvLayer.plain_weight`, see `add_kernel`.
         mirrored_cKX: the same for `add_kernel_rows` where it will do, else empty.
-        geometry: stride, padding, dilation, groups.
+        geometry: strides, paddings, dilations (y, x each), groups.
         map_shape: (C, H, W).
         vth_N, bias_N: channels-last.
     """
     recordings, steps, inputs = spikes_RTI.shape
     channels, height, width = map_shape
     neurons = channels * height * width
-    padding = geometry[1]
     is_decolle, du, dv, dr, rho = registers
     for k in prange(recordings):
         active_I = np.zeros(inputs + 1, np.int64)  # one place more: see find_active
@@ -108,7 +108,7 @@ def conv_layer(
                 for j in range(find_active(spikes_RTI[k, t - 1], active_I)):
                     c, y, x = place_I3[active_I[j]]
                     if len(mirrored_cKX):
-                        add_kernel_rows(c, y, x, mirrored_cKX, padding, height, width, channels, sum_N)
+                        add_kernel_rows(c, y, x, mirrored_cKX, geometry, height, width, channels, sum_N)
                     else:
                         add_kernel(c, y, x, weight_cKKC, geometry, height, width, channels, sum_N)
                 for n in range(neurons):

@@ -125,3 +125,20 @@ def delayed_layer(
                 out_u[k, t], out_v[k, t] = u_N, v_N
                 if is_decolle:
                     out_r[k, t] = r_N
+
+
+@njit(parallel=True, cache=True)
+def biased_neurons(
+    bias_RI: Array, du: int, dv: int, vth_I: Array, record: bool, out_S: Array, out_u: Array, out_v: Array
+) -> None:
+    """Equation in `decolle_hw.compiler.input_block.InputBlock`; bias_RI is shifted already."""
+    recordings, steps, inputs = out_S.shape
+    for k in prange(recordings):
+        nothing_I = np.zeros(inputs, np.int32)
+        u_I, v_I = np.zeros(inputs, np.int32), np.zeros(inputs, np.int32)
+        for t in range(steps):
+            step_neurons(
+                False, nothing_I, 0, du, dv, vth_I, bias_RI[k], 0, 0, out_S[k, t], u_I, v_I, nothing_I, out_S[k, t]
+            )
+            if record:
+                out_u[k, t], out_v[k, t] = u_I, v_I

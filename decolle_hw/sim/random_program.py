@@ -156,18 +156,31 @@ def _draw_convolution(
     channels = input_shape[0]
     groups = int(rng.choice([count for count in (1, 1, 2, channels) if channels % count == 0]))
     outputs = groups * int(rng.integers(1, 4))
-    padding, dilation = int(rng.integers(0, 3)), int(rng.choice([1, 1, 2]))
-    largest = (min(input_shape[1:]) + 2 * padding - 1) // dilation + 1
-    kernel_size = min(int(rng.integers(1, 6)), largest)
-    weights = draw_weights(rng, (outputs, channels // groups, kernel_size, kernel_size), weight_kind, like_quantizer)
+    paddings, dilations = _per_axis(rng, [0, 1, 2]), _per_axis(rng, [1, 1, 2])
+    largest = [
+        (size + 2 * padding - 1) // dilation + 1
+        for size, padding, dilation in zip(input_shape[1:], paddings, dilations, strict=True)
+    ]
+    kernels = [min(pair) for pair in zip(_per_axis(rng, [1, 2, 3, 4, 5]), largest, strict=True)]
+    weights = draw_weights(rng, (outputs, channels // groups, *kernels), weight_kind, like_quantizer)
     weights["weight"] = cut_to_exponent(weights["weight"], weight_exp)
-    stride = int(rng.choice([1, 1, 1, 2, 3]))
-    reach = dilation * (kernel_size - 1) + 1
-    neurons = outputs * int(np.prod([(size + 2 * padding - reach) // stride + 1 for size in input_shape[1:]]))
+    strides = _per_axis(rng, [1, 1, 1, 2, 3])
+    height, width = (
+        (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+        for size, padding, dilation, taps, stride in zip(
+            input_shape[1:], paddings, dilations, kernels, strides, strict=True
+        )
+    )
     return ConvLayer(
-        weight_exp=weight_exp, input_shape=input_shape, stride=stride, padding=padding, dilation=dilation,
-        groups=groups, **weights, **draw_neurons(rng, neuron, neurons, 0, like_quantizer),
+        weight_exp=weight_exp, input_shape=input_shape, stride=strides, padding=paddings, dilation=dilations,
+        groups=groups, **weights, **draw_neurons(rng, neuron, outputs * height * width, 0, like_quantizer),
     )  # fmt: skip
+
+
+def _per_axis(rng: np.random.Generator, choices: Sequence[int]) -> tuple[int, int]:
+    """(y, x), the same for both in two of three."""
+    y, x = (int(number) for number in rng.choice(choices, 2))
+    return (y, y) if rng.random() < 2 / 3 else (y, x)
 
 
 def _program(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 INPUT = "input"  # the source of what arrives from outside: it occupies no core
 
-Role = Literal["hidden", "pooling", "readout", "error"]
+Role = Literal["pixels", "hidden", "pooling", "error"]
 Shape = tuple[int, int, int]
 Pair = tuple[int, int]
 
@@ -40,9 +40,9 @@ class Geometry:
 class Population:
     """Neurons of one kind that one core's worth of microcode runs."""
 
-    name: str  # conv0, pool0, dense1, readout1, error1
+    name: str  # conv0, pool0, dense1, error1; pixels: an input block
     role: Role
-    neuron: str  # cuba, decolle; or (memoryless cuba) pooling; readouts and errors: microcode of their own
+    neuron: str  # cuba, decolle; or (memoryless cuba) pooling; errors: microcode of their own
     shape: Shape
     layer: int | None  # of the compiled program; None: it has no such layer
     pool_size: int = 1  # of a convolution before `pooling`; see that stage

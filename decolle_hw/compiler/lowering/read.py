@@ -32,21 +32,29 @@ def graph_of_spec(spec: ModelSpec, classes: int, weight_bits: int) -> Graph:
 
 
 def graph_of_program(program: Program) -> Graph:
-    """The graph of a compiled network, in which a convolution and the pooling stage after it are one population."""
+    """The graph of a compiled network, in which a convolution and the pooling stage after it are one population.
+
+    The neurons of an input block are a population that no spike arrives at: its biases come from outside.
+    """
     populations: list[Population] = []
     connections: list[Connection] = []
-    source, source_shape = INPUT, _three(program.input_shape)
+    first = program.layers[0]
+    input_shape = first.input_shape if isinstance(first, ConvLayer) else _three(program.input_shape)
+    source, source_shape = INPUT, input_shape
+    if program.input_block is not None:
+        source = "pixels"
+        populations.append(Population(source, "pixels", "cuba", source_shape, None))
     for position, layer in enumerate(program.layers):
         if layer.is_pooling:
             continue
         after = program.layers[position + 1] if position + 1 < len(program.layers) else None
         pool_size = after.kernel_size if isinstance(after, ConvLayer) and after.is_pooling else 1
-        name = f"{'conv' if isinstance(layer, ConvLayer) else 'dense'}{len(populations)}"
+        name = f"{'conv' if isinstance(layer, ConvLayer) else 'dense'}{len(connections)}"
         neurons = _three(layer.map_shape)
         populations.append(Population(name, "hidden", layer.neuron, neurons, position, pool_size))
         connections.append(_connection(source, name, source_shape, layer))
         source, source_shape = name, neurons
-    return Graph(program.name, _three(program.input_shape), tuple(populations), tuple(connections))
+    return Graph(program.name, input_shape, tuple(populations), tuple(connections))
 
 
 def _connection(source: str, name: str, source_shape: Shape, layer: Layer) -> Connection:

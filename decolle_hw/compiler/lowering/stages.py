@@ -87,7 +87,7 @@ def delays(graph: Graph, options: Options) -> Graph:
     latency = {INPUT: 0}
     populations: list[Population] = []
     for population in graph.populations:
-        before = max(latency[connection.source] for connection in graph.into(population.name))
+        before = max((latency[connection.source] for connection in graph.into(population.name)), default=0)
         latency[population.name] = before + (population.role == "pooling")
         populations.append(replace(population, latency=latency[population.name]))
     return replace(graph, populations=tuple(populations))

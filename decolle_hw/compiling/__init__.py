@@ -1,0 +1,1 @@
+"""`decolle-hw compile`: from whatever describes a network to integers, cores, estimates and a report."""

@@ -1,0 +1,112 @@
+"""Where a network comes from: a training run, a model that is not trained, lava-dl's .net, or NIR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import h5py
+
+from decolle_hw.compiler.artifact import GROUP, load_artifact
+from decolle_hw.compiler.lowering.graph import Graph
+from decolle_hw.compiler.lowering.read import graph_of_program, graph_of_spec
+from decolle_hw.compiler.program import Program
+from decolle_hw.compiling.request import Request
+from decolle_hw.interchange.netx_import import import_netx
+from decolle_hw.quantization.compile import weight_bits_of
+from decolle_hw.spec import ModelSpec, load_model_spec
+from decolle_hw.training.runs import Run, load_run, newest_run
+from decolle_hw.workflow import require_run
+
+# Classes of data sets that need not be read to know; others may have any number of them.
+KNOWN_CLASSES = {"digits": 10, "dvs_gesture": 11}
+ASSUMED_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be compiled. Without a program it is quantized first, or, in a dry run, only placed."""
+
+    described: str
+    graph: Graph
+    classes: int
+    run: Run | None = None
+    program: Program | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+def find_source(request: Request) -> Source:
+    """Read what a request names; its errors name the file, and everything in it that cannot be compiled."""
+    if request.kind == "run":
+        return _of_run(request)
+    if request.kind == "model":
+        return _of_model(request)
+    assert request.source is not None
+    path = Path(request.source)
+    return _of_net(path, request) if request.kind == "net" else _of_nir(path, request)
+
+
+def _of_run(request: Request) -> Source:
+    folder = None if request.source is None else Path(request.source)
+    if folder is not None:
+        require_run(folder, request.runs)
+    run = load_run(folder or newest_run(request.runs))
+    if request.dataset is not None:
+        run = run.with_data(request.dataset)
+    classes = len(run.classes)
+    graph = graph_of_spec(run.spec, classes, weight_bits_of(run.spec, request.weight_bits))
+    return Source(f"run {run.folder}", graph, classes, run=run)
+
+
+def _of_model(request: Request) -> Source:
+    assert request.source is not None
+    spec = load_model_spec(request.source, request.overrides)
+    classes, notes = _classes(spec)
+    graph = graph_of_spec(spec, classes, weight_bits_of(spec, request.weight_bits))
+    return Source(f"model {request.source}, not trained", graph, classes, notes=notes)
+
+
+def _classes(spec: ModelSpec) -> tuple[int, tuple[str, ...]]:
+    known = KNOWN_CLASSES.get(spec.dataset.name)
+    if known is not None:
+        return known, ()
+    return ASSUMED_CLASSES, (f"{ASSUMED_CLASSES} classes assumed: a dry run does not read dataset {spec.dataset.name}",)
+
+
+def _of_net(path: Path, request: Request) -> Source:
+    """An artifact of ours as it is; anything else is read as lava-dl's netx would."""
+    if path.is_file() and h5py.is_hdf5(path) and _is_ours(path):
+        program = replace(load_artifact(path), target=request.wanted.target.name)
+        return Source(f"artifact {path}", graph_of_program(program), len(program.classes), program=program)
+    imported = import_netx(
+        path, approximate=request.approximate, steps=request.steps, target=request.wanted.target.name
+    )
+    program = imported.program
+    return Source(
+        f"{path} of lava-dl", graph_of_program(program), len(program.classes), program=program,
+        notes=imported.notes, warnings=imported.warnings,
+    )  # fmt: skip
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return GROUP in file
+    except OSError:  # damaged: reading it says where
+        return True
+
+
+def _of_nir(path: Path, request: Request) -> Source:
+    from decolle_hw.interchange.nir_quantize import import_nir
+
+    options = {} if request.weight_bits is None else {"weight_bits": request.weight_bits}
+    options |= {} if request.steps is None else {"steps": request.steps}
+    imported = import_nir(
+        path, approximate=request.approximate, dt=request.dt, target=request.wanted.target.name, **options
+    )
+    program = imported.program
+    return Source(
+        f"{path} (NIR)", graph_of_program(program), len(program.classes), program=program,
+        notes=imported.notes, warnings=imported.warnings,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Networks from and to other tools: lava-dl netx files, NIR graphs."""
