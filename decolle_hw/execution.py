@@ -255,6 +255,11 @@ def _to_batch(program: Program, given: BinnedRecordings | NDArray[np.float32]) -
     return Batch(given.indptr, given.active, given.steps, given.num_inputs)
 
 
+def as_given(program: Program, batch: BinnedRecordings | NDArray[np.float32]) -> NDArray[Any]:
+    """A batch of a stream as `run_reference` and Lava take it: (B, T, I) spikes, or (B, I) bias mantissas."""
+    return _to_batch(program, batch).dense()
+
+
 def merged(parts: Sequence[Comparison | None], size: int) -> Comparison | None:
     """Comparisons of consecutive batches of `size` recordings as one, in which recordings are counted on."""
     whole: Comparison | None = None

@@ -14,7 +14,7 @@ from rich.console import Console
 from decolle_hw import data
 from decolle_hw.atomic import new_file
 from decolle_hw.compiler.artifact import load_artifact, newest_artifact
-from decolle_hw.compiler.program import Program
+from decolle_hw.compiler.program import Program, input_kind
 from decolle_hw.data.source import evenly_spread
 from decolle_hw.errors import UsageError
 from decolle_hw.execution import Backend, Executed, execute, lava_runner
@@ -181,10 +181,23 @@ def load_test_recordings(program: Program, dataset: str | None) -> data.BinnedRe
     return data.load_split(spec, "test", classes=program.classes)
 
 
+AnyStream = data.RecordingStream | data.StillImages | data.SpikeArrays
+
+
 def stream_test_recordings(
     program: Program, samples: int | None, dataset: str | None, progress: data.Progress | None = None
-) -> data.RecordingStream:
-    """The same batch by batch; `samples`: at most so many, evenly spread."""
+) -> AnyStream:
+    """Test recordings batch by batch, as `load_test_recordings` finds them; `samples`: at most so many, evenly spread.
+
+    A network from elsewhere takes images (`decolle_hw.data.pixels`) where it has an input block, else a folder of
+    events or an .npz of spikes (`decolle_hw.data.spike_arrays`).
+    """
+    if dataset is not None:
+        given = (dataset, program.input_shape, program.classes, program.steps, samples)
+        if input_kind(program) == "image":
+            return data.stream_images(*given)
+        if Path(dataset).suffix == ".npz" and not Path(dataset).is_dir():
+            return data.stream_spikes(*given)
     spec = _dataset_of(program, dataset)
     if dataset is not None:
         return data.stream_folder(dataset, spec, samples, program.classes, progress)
@@ -196,11 +209,13 @@ def _dataset_of(program: Program, dataset: str | None) -> DatasetSpec:
     if program.spec_yaml:
         return model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net").dataset
     if dataset is None:
-        raise UsageError(f"{program.name}: comes from elsewhere, without recordings; give some with --data")
+        what = "images" if input_kind(program) == "image" else "some"
+        raise UsageError(f"{program.name}: comes from elsewhere, without recordings; give {what} with --data")
     if program.input_shape[0] != 2:
         raise UsageError(
-            f"{program.name}: takes {'x'.join(map(str, program.input_shape))} inputs, recordings of events have two "
-            f"polarities; give --data FILE.npz with spikes (recordings, steps, {program.num_inputs}) and labels"
+            f"--data {dataset}: {program.name} takes {'x'.join(map(str, program.input_shape))} inputs, but events of a "
+            f"camera have two polarities; give --data FILE.npz with spikes (recordings, steps, {program.num_inputs}) "
+            "and labels"
         )
     return DatasetSpec(
         name="folder", path=dataset, input_shape=list(program.input_shape), chunk_size_test=program.steps

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import nir
@@ -18,12 +19,10 @@ DT = 1e-4
 SPIKING = ("LIF", "CubaLIF", "IF", "Threshold")
 
 
-def write(
-    path, *nodes: Any, edges: list[tuple[str, str]] | None = None, names: list[str] | None = None, **metadata: Any
-):
-    """A chain of nodes, named 0, 1, .. unless told otherwise, written by the nir package; returns the path."""
-    names = names or [str(place) for place in range(len(nodes))]
-    edges = list(zip(names[:-1], names[1:], strict=True)) if edges is None else edges
+def write(path, *nodes: Any, edges: list[tuple[str, str]] | None = None, **metadata: Any):
+    """Nodes named 0, 1, .., a chain unless told otherwise, written by the nir package; returns the path."""
+    names = [str(place) for place in range(len(nodes))]
+    edges = list(itertools.pairwise(names)) if edges is None else edges
     nir.write(path, nir.NIRGraph(dict(zip(names, nodes, strict=True)), edges, metadata=metadata, type_check=False))
     return path
 

@@ -188,12 +188,17 @@ def test_learning_attachments_are_named_as_not_measured():
     assert "pooling lengthens a recording by 1 step on chip" in text
 
 
-def test_neurons_of_an_input_block_are_named_as_not_counted():
+def test_neurons_of_an_input_block_are_a_population_that_sends_the_input():
     program, activity = two_neurons()
     program = dataclasses.replace(program, input_block=InputBlock(weight=30, bias=40, du=4095, dv=0, vth=100))
     graph = lowered(program)
     found = estimate(program, graph, place(graph, LOIHI1), LOIHI1, activity)
-    assert any("neurons of the input block are on no core" in note for note in found.notes)
+    pixels, layer = found.layers[0], found.layers[1]
+    assert (pixels.name, pixels.events.synaptic_ops, pixels.cores) == ("pixels", 0, 1)
+    assert pixels.events.spikes == pixels.events.messages == activity.input.sum()
+    assert pixels.events.updates == pixels.neurons * activity.all_steps
+    # One neuron with three inputs: a synapse for each spike.
+    assert layer.events.synaptic_ops == activity.input.sum()
 
 
 def test_everything_in_json_is_plain():

@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import itertools
-
-import h5py
 import nir
 import numpy as np
 import pytest
 
-from decolle_hw.errors import ArtifactError, CompileError
+from decolle_hw.errors import CompileError
 from decolle_hw.interchange.float_network import simulate
 from decolle_hw.interchange.nir_import import read_nir
 from sim_tests.nir_tools import DT, conv, cuba, euler, lif, sink, source, write
@@ -72,7 +69,7 @@ def pooled(kernel, stride, padding, *then):
 GRAPHS |= {
     "pooling alone": pooled((2, 3), (2, 3), (0, 0), lif(2, 3, 2, r=5.0, vth=1.5), sink(2, 3, 2)),
     "pooling and convolution": pooled(
-        (2, 2), (2, 2), (0, 0), conv(random(1, 4, 2, 2, 2), padding=0, stride=(1, 1)), lif(4, 2, 2, r=3.0), sink(4, 2, 2)
+        (2, 2), (2, 2), (0, 0), conv(random(1, 4, 2, 2, 2)), lif(4, 2, 2, r=3.0), sink(4, 2, 2)
     ),
     "padded pooling and convolution": pooled(
         (3, 2), (2, 2), (1, 0), conv(random(1, 4, 1, 3, 3), padding=1, dilation=1, groups=2), lif(4, 4, 3, r=3.0),
@@ -82,8 +79,8 @@ GRAPHS |= {
         (2, 2), (2, 2), (0, 0), conv(random(1, 4, 2, 3, 3), padding=1), lif(4, 3, 3, r=3.0), sink(4, 3, 3)
     ),
     "pooling twice": pooled(
-        (2, 2), (1, 1), (0, 0), nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), lif(2, 3, 2, r=2.0),
-        sink(2, 3, 2),
+        (2, 2), (1, 1), (0, 0), nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
+        lif(2, 3, 2, r=2.0), sink(2, 3, 2),
     ),
     "pooling and matrix": pooled(
         (2, 2), (2, 2), (0, 0), nir.Flatten({"input": np.array([2, 3, 3])}, 0), dense(1, 5, 18), lif(5, r=3.0), sink(5)
@@ -152,7 +149,7 @@ def test_a_step_of_other_length(tmp_path):
         reading = read_nir(path, dt=given)
         assert reading.dt == expected
         assert reading.network.layers[0].voltage_keep == pytest.approx(1 - expected / 0.01, rel=1e-12)
-    with pytest.raises(CompileError, match="dt: is not one.*0.002.*0.001.*leave --dt out"):
+    with pytest.raises(CompileError, match=r"dt: is not one.*0.002.*0.001.*leave --dt out"):
         read_nir(tmp_path / "c.nir", dt=1e-3)
     with pytest.raises(CompileError, match="must be a positive number"):
         read_nir(tmp_path / "a.nir", dt=float("nan"))
@@ -205,7 +202,7 @@ WRONG = {
     "tau is 10 s, 1e\\+05 steps.*decays on chip end at 8192 steps; is dt right": [source(4), lif(4, tau=10), sink(4)],
     "v_threshold is -1 above the reset": [source(4), lif(4, vth=-1), sink(4)],
     "v_threshold is 0..1 above": [source(4), lif(4, vth=np.array([0, 1, 1, 1])), sink(4)],
-    "takes maps \\(channels, height, width\\), shape \\(4,\\)": [source(4), conv(random(1, 2, 2, 3, 3)), lif(2), sink(2)],
+    "takes maps \\(channels, height, width\\), shape \\(4,\\)": [source(4), conv(random(1, 2, 2, 3, 3)), lif(2)],
     "kernel \\(9, 9\\) does not fit": [source(*MAP), conv(random(1, 2, 2, 9, 9)), lif(2, 1, 1), sink(2, 1, 1)],
     "2 channels arrive; weight \\(2, 3, 3, 3\\)": [source(*MAP), conv(random(1, 2, 3, 3, 3)), lif(1), sink(40)],
     "input_shape is \\(9, 9\\), shape": [source(*MAP), conv(random(1, 2, 2, 3, 3), (9, 9)), lif(1), sink(40)],
@@ -277,7 +274,7 @@ def test_steps_of_sinabs_and_norse(tmp_path):
 
 def test_one_chain_only(tmp_path):
     nodes = [source(4), lif(4), lif(4), sink(4), source(4), sink(4)]
-    with pytest.raises(CompileError, match="has 2 nodes of type Input.*2 nodes of type Output"):
+    with pytest.raises(CompileError, match=r"has 2 nodes of type Input.*2 nodes of type Output"):
         read_nir(write(tmp_path / "a.nir", *nodes))
     nodes = [source(4), lif(4), sink(4), lif(4)]
     with pytest.raises(CompileError, match="not on the way from input to output \\('3'\\)"):
@@ -286,98 +283,3 @@ def test_one_chain_only(tmp_path):
         read_nir(write(tmp_path / "c.nir", *nodes[:3], edges=[("0", "1"), ("1", "1"), ("1", "2")]))
     with pytest.raises(CompileError, match="ends at '1'"):
         read_nir(write(tmp_path / "d.nir", *nodes[:3], edges=[("0", "1")]))
-
-
-def test_files_that_are_no_graphs(tmp_path):
-    good = write(tmp_path / "good.nir", source(4), dense(1, 3, 4), lif(3), sink(3))
-    text, empty, other = tmp_path / "text.nir", tmp_path / "empty.nir", tmp_path / "other.nir"
-    text.write_text("not HDF5 at all")
-    empty.write_bytes(b"")
-    with h5py.File(other, "w") as file:
-        file["x"] = 1
-    (tmp_path / "cut.nir").write_bytes(good.read_bytes()[:-500])
-    for path, message in (
-        (tmp_path / "none.nir", "does not exist"), (tmp_path, "is not a file"), (text, "not an HDF5 file"),
-        (empty, "not an HDF5 file"), (other, "group 'node' is missing"), (tmp_path / "cut.nir", "cannot be read"),
-    ):  # fmt: skip
-        with pytest.raises(ArtifactError, match=message) as raised:
-            read_nir(path)
-        assert raised.value.exit_code == 2
-
-
-def damage(path, change):
-    nir.write(path, nir.NIRGraph.from_list(source(4), dense(1, 3, 4), lif(3), sink(3)))
-    with h5py.File(path, "r+") as file:
-        change(file["node"])
-    return path
-
-
-def replaced(name, value):
-    def change(node):
-        del node[name]
-        node[name] = value
-
-    return change
-
-
-def bomb(node):
-    del node["nodes/linear/weight"]
-    node.create_dataset("nodes/linear/weight", shape=(1 << 20, 1 << 12), dtype="f8", chunks=(1, 4096))
-
-
-def external(node):
-    node["nodes/linear/more"] = h5py.ExternalLink("/etc/passwd", "/x")
-
-
-def circle(node):
-    node["nodes/again"] = node["nodes"]
-
-
-def flatten_of_text(node):
-    node["nodes/lif/type"][()] = "Flatten"
-    for name in ("tau", "r", "v_leak", "v_reset", "v_threshold"):
-        del node["nodes/lif"][name]
-    node["nodes/lif/start_dim"] = np.array(["x"], "S1")
-    node["nodes/lif/end_dim"] = 0
-
-
-DAMAGES = {
-    "is larger than what the file holds": bomb,
-    "is a link to another place": external,
-    "nested more than": circle,
-    "type none: is not supported": lambda node: node["nodes"].create_group("odd"),
-    "weight.*neither a number": replaced("nodes/linear/weight", np.zeros(3, [("a", "f4")])),
-    "the nir package cannot make it: .*weight": lambda node: node["nodes/linear"].pop("weight"),
-    "the nir package cannot make it.*tua": lambda node: node["nodes/lif"].move("tau", "tua"),
-    "the nir package cannot make it: .*str": replaced("nodes/linear/weight", "text"),
-    "is not a list of pairs": replaced("edges", np.arange(3)),
-    "outermost node is 'LIF'": replaced("type", "LIF"),
-    "All parameters must have the same shape": replaced("nodes/lif/tau", np.ones(7)),
-    "start_dim is not made of numbers": flatten_of_text,
-    "weight is empty": replaced("nodes/linear/weight", np.zeros((0, 4))),
-}
-
-
-@pytest.mark.parametrize("message", DAMAGES)
-def test_damaged_and_malicious_files(tmp_path, message):
-    path = damage(tmp_path / "net.nir", DAMAGES[message])
-    with pytest.raises((ArtifactError, CompileError), match=message) as raised:
-        read_nir(path, approximate=True)
-    assert "\n" not in str(raised.value)
-
-
-def test_flipped_bytes_never_escape_as_anything_else(tmp_path):
-    """NIR files have no checksums: a flipped byte may be read as another number, but never ends in a traceback."""
-    good = write(tmp_path / "good.nir", source(4), dense(1, 3, 4), lif(3, r=8.0), sink(3)).read_bytes()
-    rng = np.random.default_rng(1)
-    outcomes = {True: 0, False: 0}
-    for place, bit in itertools.islice(zip(rng.integers(0, len(good), 60), rng.integers(0, 8, 60), strict=True), 60):
-        content = bytearray(good)
-        content[place] ^= 1 << int(bit)
-        (tmp_path / "bad.nir").write_bytes(content)
-        try:
-            read_nir(tmp_path / "bad.nir")
-            outcomes[True] += 1
-        except (ArtifactError, CompileError):
-            outcomes[False] += 1
-    assert outcomes[True] and outcomes[False]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from decolle_hw.compiler.artifact import load_artifact, save_artifact
 from decolle_hw.compiler.ranges import proven_ranges
-from decolle_hw.errors import CompileError
+from decolle_hw.errors import CompileError, UsageError
 from decolle_hw.interchange.float_grid import common_step, exact_grid, scale_limits
 from decolle_hw.interchange.float_network import FloatLayer, FloatNetwork, simulate
 from decolle_hw.interchange.float_synapse import Convolution, Matrix
@@ -105,7 +105,7 @@ def test_integers_are_the_nearest_within_every_limit(tmp_path, bits, sign):
 
 
 def test_registers_limit_the_scale():
-    """A high threshold and a large bias take the room; a long fan-in does, up to two bits, so that u cannot turn over."""
+    """A high threshold, a large bias take the room; a long fan-in does, up to two bits, so that u cannot turn over."""
     high = quantize(network(layer(normal(1), vth=4000.0)), steps=9, target="loihi2")[0]
     assert high.layers[0].vth[0] > 60_000 and high.quantization[0]["limit"] == "vth"
     biased = quantize(network(layer(normal(1), bias=300.0)), steps=9, target="loihi2")[0]
@@ -169,15 +169,15 @@ def test_a_network_from_file_to_decisions(tmp_path):
 def test_all_layers_that_cannot_be_are_named():
     zero = layer(np.zeros((12, INPUTS)))
     far = layer(normal(1, 5, 12) * 1e-6, vth=1.0)
-    with pytest.raises(
-        CompileError, match="layer 0 \\(fc\\): all its weights are zero.*layer 1.*vth 1 fills"
-    ) as raised:
+    with pytest.raises(CompileError, match=r"layer 0 \(fc\): all its weights are zero.*layer 1.*vth 1 fills") as raised:
         quantize(network(zero, far), steps=9, target="loihi2")
     assert raised.value.exit_code == 2
     with pytest.raises(CompileError, match="9000 neurons, one class each"):
         quantize(network(layer(np.ones((9000, 1)))), steps=9, target="loihi2")
     with pytest.raises(CompileError, match="weight_bits 9"):
         quantize(network(layer(normal(1))), steps=9, target="loihi2", weight_bits=9)
+    with pytest.raises(UsageError, match=r"calibration: is of shape \(2, 5, 19\).*20 inputs"):
+        quantize(network(layer(normal(1))), steps=9, target="loihi2", calibration=np.zeros((2, 5, 19), np.uint8))
     with pytest.raises(CompileError, match="2 steps are too short"):
         quantize(network(layer(normal(1)), layer(normal(2, 5, 12))), steps=2, target="loihi2")
 

@@ -4,20 +4,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from decolle_hw.interchange.float_network import simulate
+from decolle_hw.interchange.float_network import dequantized, simulate
+from decolle_hw.interchange.nir_export import export_nir
 from decolle_hw.interchange.nir_import import read_nir
 from decolle_hw.interchange.nir_quantize import import_nir
 from decolle_hw.sim.reference import run_reference
+from sim_tests.nir_tools import writable
+from sim_tests.small_programs import make_program, make_spikes
 
 pytest.importorskip("nirtorch", reason="snnTorch exports with nirtorch: pip install nirtorch")
 snntorch = pytest.importorskip("snntorch", reason="test extra: pip install --no-deps snntorch")
 
 import nir  # noqa: E402
 from snntorch.export_nir import export_to_nir  # noqa: E402
+from snntorch.import_nir import import_from_nir  # noqa: E402
 
 STEPS = 40
 # snnTorch runs and exports in float32: potentials of about 1 that some twenty sums made, 6e-8 each. What stands closer
@@ -89,3 +95,25 @@ def test_spikes_are_those_of_snntorch(tmp_path, make, record_property):
         record_property(f"layer {index}: integers agree with snnTorch", agreement)
         print(f"layer {index}: {agreement:.4f} of {asked.size} spikes of the integers agree with snnTorch")
         assert agreement > 0.9
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pytest.mark.parametrize("du", [4095, 900])
+def test_snntorch_runs_what_we_export(tmp_path, kind, du):
+    """The other way round. Behind tau_syn a bias stands in v_leak, which snnTorch does not take: none there."""
+    program = writable(make_program(kind, "cuba", 2, {"du": du, "dv": 500, "dr": 0}))
+    if du < 4095:
+        silent = [dataclasses.replace(layer, bias_mant=0 * layer.bias_mant) for layer in program.layers]
+        program = dataclasses.replace(program, layers=tuple(silent))
+    graph = nir.read(export_nir(program, tmp_path / "net.nir").graph)
+    module = import_from_nir(graph)
+    spikes_RTI = make_spikes(3, recordings=1)
+    ours = simulate(dequantized(program), spikes_RTI)[-1].spikes[0, len(program.layers) :]
+    shape = tuple(graph.nodes["input"].input_type["input"])
+    found = []
+    with torch.no_grad():
+        for x in torch.tensor(spikes_RTI[0].reshape(-1, *shape), dtype=torch.float32):
+            out = module(x)
+            found.append((out[0] if isinstance(out, tuple) else out).numpy().reshape(-1))
+    assert 0.05 < ours.mean() < 0.9
+    np.testing.assert_array_equal(np.array(found)[: len(ours)], ours)

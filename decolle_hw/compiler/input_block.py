@@ -37,7 +37,11 @@ class InputBlock:
 
     def __post_init__(self) -> None:
         rules = (
-            ("weight, bias", abs(self.weight) + abs(self.bias) <= BIAS_MANT_MAX, "biases of 13 bit for pixels in -1..1"),
+            (
+                "weight, bias",
+                abs(self.weight) + abs(self.bias) <= BIAS_MANT_MAX,
+                "biases of 13 bit for pixels in -1..1",
+            ),
             ("du", 0 <= self.du < DECAY_UNITY, "0..4095"),
             ("dv", 0 <= self.dv < DECAY_UNITY, "0..4095"),
             ("vth", 0 <= self.vth <= VTH_MAX, "an unsigned value of 17 bit"),
@@ -47,7 +51,7 @@ class InputBlock:
             if not holds:
                 raise CompileError(f"input block: {name}: expected {expected}")
 
-    def mantissas(self, pixels_RI: NDArray[np.floating]) -> NDArray[np.int32]:
+    def mantissas(self, pixels_RI: NDArray[np.float32]) -> NDArray[np.int32]:
         """(R, I) bias mantissas of images. Raises ValueError for a pixel outside -1..1, or that is not a number."""
         if pixels_RI.size and not (pixels_RI.min() >= -1.0 and pixels_RI.max() <= 1.0):
             raise ValueError(f"pixels are -1..1, got {pixels_RI.min():g}..{pixels_RI.max():g}")

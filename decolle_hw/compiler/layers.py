@@ -272,12 +272,7 @@ class ConvLayer(Layer):
     @property
     def map_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of the neurons."""
-        height, width = (
-            (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
-            for size, taps, stride, padding, dilation in zip(
-                self.input_shape[1:], self.kernel_sizes, self.strides, self.paddings, self.dilations, strict=True
-            )
-        )
+        height, width = map_size(self.input_shape[1:], self.kernel_sizes, self.strides, self.paddings, self.dilations)
         return int(self.weight.shape[0]), height, width
 
     @property
@@ -365,6 +360,18 @@ def pooling_stage(
         readout_weight=readout_weight, readout_bias=readout_bias,
         input_shape=input_shape, stride=pool_size, groups=channels, pooling=True,
     )  # fmt: skip
+
+
+def map_size(
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int]:  # fmt: skip
+    """(y, x) neurons that a convolution has on an input of this size; not positive where its kernel does not fit."""
+    y, x = (
+        (size[axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
+        for axis in (0, 1)
+    )  # fmt: skip
+    return y, x
 
 
 def _both(value: PerAxis) -> tuple[int, int]:

@@ -68,6 +68,8 @@ def _placement(compiled: Compiled, target: Target) -> page.PlacementFigures:
         page.Figure("within a tile", messages.within_tile, "per step"),
         page.Figure("between tiles", messages.between_tiles, "per step"),
         page.Figure("between chips", messages.between_chips, "per step"),
+        page.Figure("hops east-west", messages.hops_east_west, "per step", "from tile to tile inside a chip"),
+        page.Figure("hops north-south", messages.hops_north_south, "per step"),
     )
     assumed = () if compiled.estimate is not None else ("traffic: every neuron is taken to spike at every step",)
     return page.PlacementFigures(
@@ -165,8 +167,8 @@ def _costs(estimate: Estimate) -> page.Costs:
     )  # fmt: skip
     time = estimate.time
     times = () if time is None else (
-        page.Figure("time step", time.step_ns / 1000, "us", time.label),
-        page.Figure("of it the barrier", time.barrier_ns / 1000, "us"),
+        page.Figure("time step", time.step_ns, "ns", time.label),
+        page.Figure("of it the barrier", time.barrier_ns, "ns"),
         page.Figure("steps", time.steps_per_second, "per second"),
         page.Figure("busiest core", f"{time.core} ({time.population})", "", time.limited_by.replace("_", " ")),
     )  # fmt: skip

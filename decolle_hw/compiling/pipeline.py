@@ -18,16 +18,17 @@ from decolle_hw.compiler.estimates.estimate import estimate
 from decolle_hw.compiler.estimates.result import Estimate
 from decolle_hw.compiler.lowering.read import graph_of_program
 from decolle_hw.compiler.mapping import Mapped, Wanted, map_graph, save_stages
-from decolle_hw.compiler.program import Program, input_kind
+from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.rules import require_none
 from decolle_hw.compiling.request import Request
 from decolle_hw.compiling.source import Source, find_source
+from decolle_hw.execution import as_given
 from decolle_hw.fidelity.summary import Fidelity, float_against_integer, to_batch_first
 from decolle_hw.progress import working
 from decolle_hw.quantization.compile import Compilation, calibration_set, compile_run
 from decolle_hw.sim.activity import measure
 from decolle_hw.targets import load_target
-from decolle_hw.workflow import load_test_recordings, spread, write_json
+from decolle_hw.workflow import spread, stream_test_recordings, write_json
 
 CHECKED_RECORDINGS = 512  # compile measures float against integer on at most so many test recordings
 MEASURED_RECORDINGS = 32  # and the activity that estimates rest on, on so many
@@ -146,9 +147,8 @@ def _dense(recordings: data.BinnedRecordings) -> NDArray[np.uint8]:
 
 def _recordings_of(program: Program, dataset: str) -> NDArray[Any]:
     """Some recordings of a folder or file, for a network that did not come with any."""
-    if input_kind(program) == "image":
-        return data.load_images(dataset, program, MEASURED_RECORDINGS)
-    return _dense(spread(load_test_recordings(program, dataset), MEASURED_RECORDINGS))
+    stream = stream_test_recordings(program, MEASURED_RECORDINGS, dataset)
+    return next(iter(as_given(program, batch) for batch in stream.batches(MEASURED_RECORDINGS)))
 
 
 def _write(compiled: Compiled, paths: tuple[Path, Path, Path]) -> Compiled:

@@ -18,12 +18,14 @@ from decolle_hw.data.load import (
 )
 from decolle_hw.data.pixels import StillImages, stream_images
 from decolle_hw.data.recordings import BinnedRecordings
+from decolle_hw.data.spike_arrays import SpikeArrays, stream_spikes
 from decolle_hw.data.stream import RecordingStream
 
 __all__ = [
     "BinnedRecordings",
     "Progress",
     "RecordingStream",
+    "SpikeArrays",
     "StillImages",
     "dataset_classes",
     "load_folder",
@@ -31,5 +33,6 @@ __all__ = [
     "recording_events",
     "stream_folder",
     "stream_images",
+    "stream_spikes",
     "stream_split",
 ]

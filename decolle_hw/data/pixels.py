@@ -1,8 +1,8 @@
 """Still images as they are, for networks whose input neurons take pixels: one .npz file, for example MNIST.
 
 Arrays: ``x_test`` (R, height, width), with colours (R, height, width, c) or (R, c, height, width), or flat (R, I); and
-``y_test`` (R,). Without the two, ``x`` and ``y``. Brightness is 0..255 where it is counted in integers and 0..1 where it
-is a float; pixels are given out as -1..1, black to white.
+``y_test`` (R,). Without the two, ``x`` and ``y``. Brightness is 0..255 where it is counted in integers and 0..1 where
+it is a float; pixels are given out as -1..1, black to white.
 """
 
 # R images, B batch, I pixels; c, h, w channels, height, width
@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ NAMED_LABELS = 5  # in a message
 class StillImages:
     """Labelled images; has what `decolle_hw.execution.execute` asks of a stream of recordings."""
 
-    values_RI: NDArray[np.generic]  # brightness as the file has it, in the order of the network's inputs
+    values_RI: NDArray[Any]  # brightness as the file has it, in the order of the network's inputs
     white: float
     labels: NDArray[np.int64]  # (R,) index into classes
     names: tuple[str, ...]  # for reports, for example ``x_test/123``
@@ -67,7 +68,7 @@ def stream_images(
     if keys is None:
         raise DataError(f"{file}: {NEEDED} (found: {', '.join(found) or 'none'})")
     values_RI, white = _read(file, keys[0], input_shape)
-    labels = _read_classes(file, keys[1], classes)
+    labels = read_classes(file, keys[1], classes)
     if len(labels) != len(values_RI):
         raise DataError(f"{file}: {keys[0]} has {len(values_RI)} images, {keys[1]} has {len(labels)} labels")
     which = evenly_spread(len(labels), samples)
@@ -76,7 +77,7 @@ def stream_images(
     return StillImages(values_RI[chosen], white, labels[chosen], names, tuple(classes), steps)
 
 
-def _read(file: Path, key: str, input_shape: tuple[int, int, int]) -> tuple[NDArray[np.generic], float]:
+def _read(file: Path, key: str, input_shape: tuple[int, int, int]) -> tuple[NDArray[Any], float]:
     """(R, I) values as the file has them, and what is white."""
     images = read_array(file, key)
     channels, height, width = input_shape
@@ -102,15 +103,16 @@ def _read(file: Path, key: str, input_shape: tuple[int, int, int]) -> tuple[NDAr
     return images.reshape(len(images), inputs), white
 
 
-def _read_classes(file: Path, key: str, classes: Sequence[str]) -> NDArray[np.int64]:
+def read_classes(file: Path, key: str, classes: Sequence[str]) -> NDArray[np.int64]:
+    """(R,) index into classes of each label. Raises `DataError` for a label that is no class of the network."""
     labels = read_labels(file, key)
     places = {name: index for index, name in enumerate(classes)}
     values, inverse = np.unique(labels, return_inverse=True)
     unknown = [str(value) for value in values if str(value) not in places]
     if unknown:
         shown = ", ".join(unknown[:NAMED_LABELS])
-        raise DataError(f"{file}: {key} has labels that are no class of the network: {shown}; its classes are "
-                        f"{', '.join(classes[:NAMED_LABELS])}{' ...' if len(classes) > NAMED_LABELS else ''}")  # fmt: skip
+        known = ", ".join(classes[:NAMED_LABELS]) + (" ..." if len(classes) > NAMED_LABELS else "")
+        raise DataError(f"{file}: {key} has labels that are no class of the network: {shown}; its classes are {known}")
     index_V = np.array([places[str(value)] for value in values], np.int64)
     labelled: NDArray[np.int64] = index_V[inverse.reshape(-1)]
     return labelled

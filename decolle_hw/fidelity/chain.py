@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ PAIRS = ((FLOAT, QUANTIZED), (QUANTIZED, REFERENCE), (FLOAT, REFERENCE))
 BATCH_BYTES = 500_000_000  # of traces
 LARGEST_BATCH = 64
 
-RunOther = Callable[[NDArray[np.uint8]], Trace]
+RunOther = Callable[[NDArray[Any]], Trace]
 
 
 class FloatLayer(NamedTuple):
@@ -112,7 +112,7 @@ class Chain:
 def run_chain(
     network: DecolleNetwork | None,
     program: Program,
-    spikes_RTI: NDArray[np.uint8],
+    recordings: NDArray[Any],
     labels_R: NDArray[np.int64],
     other: RunOther | None = None,
     other_name: str = LAVA,
@@ -121,17 +121,17 @@ def run_chain(
 
     Args:
         network: the float network; None: the chain begins with the quantized stage.
-        spikes_RTI: binary input, (R, T, I).
+        recordings: binary input, (R, T, I); of a network with an input block, its bias mantissas, (R, I).
         other: what is compared with the reference, with all registers recorded; None: nothing is.
     """
-    reference = run_reference(program, spikes_RTI, record=True)
+    reference = run_reference(program, recordings, record=True)
     comparison, decisions_other = None, None
     if other is not None:
-        trace = other(spikes_RTI)
+        trace = other(recordings)
         comparison, decisions_other = compare(program, reference, trace), decide(program, trace)
         del trace
-    unrounded = run_unrounded(program, spikes_RTI)
-    floats = None if network is None else run_float(network, program, spikes_RTI)
+    unrounded = run_unrounded(program, recordings)
+    floats = None if network is None else run_float(network, program, recordings)
     decisions = {} if floats is None else {FLOAT: floats.decisions_R}
     decisions |= {QUANTIZED: decide(program, unrounded.trace), REFERENCE: decide(program, reference)}
     if decisions_other is not None:

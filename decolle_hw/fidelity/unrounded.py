@@ -16,7 +16,7 @@ a potential is measured in, so the weight scale of each layer need not be known.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from decolle_hw.fixedpoint import (
     VOLTAGE_DECAY_OFFSET,
     realised_factor,
 )
+from decolle_hw.sim.reference import run_input_block
 from decolle_hw.sim.trace import LayerTrace, Trace
 
 EXACT_IN_FLOAT32 = 1 << 24  # whole numbers below add up without rounding
@@ -45,14 +46,17 @@ class Unrounded(NamedTuple):
     peaks: tuple[dict[str, float], ...]
 
 
-def run_unrounded(program: Program, spikes_RTI: NDArray[np.uint8]) -> Unrounded:
+def run_unrounded(program: Program, recordings: NDArray[Any]) -> Unrounded:
     """Run recordings through what the integers stand for, each from the reset state.
 
-    Args: spikes_RTI: binary input, (R, T, I).
+    Args: recordings: as `run_reference` takes them; what an input block makes of images is in integers here too.
 
     Raises: ValueError if the input is not binary or does not fit the network.
     """
-    program.check_input(spikes_RTI)
+    program.check_input(recordings)
+    spikes_RTI = recordings
+    if program.input_block is not None:
+        spikes_RTI = run_input_block(program.input_block, recordings, program.steps).spikes
     layers: list[LayerTrace] = []
     peaks: list[dict[str, float]] = []
     for index, layer in enumerate(program.layers):
@@ -60,14 +64,19 @@ def run_unrounded(program: Program, spikes_RTI: NDArray[np.uint8]) -> Unrounded:
             assert isinstance(layer, ConvLayer)
             spikes_RTI = _pooled(layer, spikes_RTI)
             peaks.append({})
+            layers.append(LayerTrace(spikes_RTI, {}))
         else:
-            spikes_RTI, peak = _neurons(layer, _sums(layer, spikes_RTI), program.first_step(index))
+            spikes_RTI, v_RN, peak = _neurons(layer, _sums(layer, spikes_RTI), program.first_step(index))
             peaks.append(peak)
-        layers.append(LayerTrace(spikes_RTI, {}))
+            # Of the last step alone, which is all that a decision by voltage reads.
+            layers.append(LayerTrace(spikes_RTI, {"v": np.rint(v_RN).astype(np.int64)[:, None]}))
     return Unrounded(Trace(tuple(layers)), tuple(peaks))
 
 
-def _neurons(layer: Layer, sum_RTN: NDArray[np.floating], first: int) -> tuple[NDArray[np.uint8], dict[str, float]]:
+def _neurons(
+    layer: Layer, sum_RTN: NDArray[np.floating], first: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], dict[str, float]]:
+    """(R, T, N) spikes, (R, N) potentials after the last step, and the largest magnitudes."""
     recordings, steps, neurons = sum_RTN.shape
     a, b = realised_factor(layer.dv, VOLTAGE_DECAY_OFFSET), realised_factor(layer.du, CURRENT_DECAY_OFFSET)
     g = realised_factor(layer.dr, VOLTAGE_DECAY_OFFSET)
@@ -95,7 +104,7 @@ def _neurons(layer: Layer, sum_RTN: NDArray[np.floating], first: int) -> tuple[N
                 peaks[name] = max(peaks[name], highest, -float(values.min()))
         if not is_decolle:
             v_RN[fired_RN] = 0.0
-    return out, peaks
+    return out, v_RN, peaks
 
 
 def _sums(layer: Layer, spikes_RTI: NDArray[np.uint8]) -> NDArray[np.floating]:

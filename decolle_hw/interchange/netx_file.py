@@ -152,7 +152,9 @@ def _value(dataset: h5py.Dataset, path: Path, content: bytes) -> Value:
         if size > min(LARGEST_ARRAY_BYTES, stored):
             raise ArtifactError(f"{where} of shape {dataset.shape} is larger than what the file holds of it")
         if dataset.chunks is not None and math.prod(dataset.chunks) * dataset.dtype.itemsize > max(size, 1 << 20):
-            raise ArtifactError(f"{where} is stored in chunks of {dataset.chunks}, of which one is larger than all of it")
+            raise ArtifactError(
+                f"{where} is stored in chunks of {dataset.chunks}, of which one is larger than all of it"
+            )
         values: NDArray[Any] = np.asarray(dataset[()])
     except _DAMAGE:
         raise ArtifactError(f"{where} cannot be read; export the network again") from None

@@ -79,7 +79,8 @@ def _registers(current: int, voltage: int, threshold: int, where: str, findings:
     wrong = [
         f"neuron/{name} is {value}, which is not in 0..{limit}"
         for name, value, limit in (
-            ("iDecay", current, DECAY_UNITY), ("vDecay", voltage, DECAY_UNITY), ("vThMant", threshold, LARGEST_THRESHOLD)
+            ("iDecay", current, DECAY_UNITY), ("vDecay", voltage, DECAY_UNITY),
+            ("vThMant", threshold, LARGEST_THRESHOLD),
         )
         if not 0 <= value <= limit
     ]  # fmt: skip

@@ -40,8 +40,8 @@ def dense_fields(weight_NI: Ints, where: str, findings: Findings) -> dict[str, A
     if lowest < 0 < highest and np.any(filled & 1):
         even = weight_NI >> 1 << 1
         findings.inexact(
-            where, f"{_count(weight_NI & 1)} weights are odd while others are beyond -128..127; a synapse of mixed signs "
-            "holds even ones there", "rounded down to even ones",
+            where, f"{_count(weight_NI & 1)} weights are odd while others are beyond -128..127; a synapse of mixed "
+            "signs holds even ones there", "rounded down to even ones",
         )  # fmt: skip
         return dense_fields(even, where, findings) if findings.approximate else None
     changed = stored != filled

@@ -71,9 +71,7 @@ def read_nir(path: Path, *, approximate: bool = False, dt: float | None = None) 
     if not findings.problems:
         layers = _Chain(graph, dt, findings).layers(chain, shape)
     if findings.problems and graph.metadata.get("source") == OWN_SOURCE:
-        findings.problem(
-            "graph", "was exported from integers; decolle neurons come back only with its sidecar, .nir.h5"
-        )
+        findings.problem("graph", "was exported from integers: decolle neurons come back only with its sidecar")
     if findings.problems:
         raise CompileError(f"{path}: cannot be compiled: {'; '.join(findings.problems)}")
     channels, height, width = [1] * (3 - len(shape)) + list(shape)
@@ -246,7 +244,8 @@ def _gain(synapse: Synapse, gain_N: Floats, where: str, findings: Findings) -> F
         where, f"r, w_in or v_threshold differ within a channel (by {spread:.3g}), whose neurons share their weights",
         "all of a channel have the mean gain",
     )  # fmt: skip
-    return by_channel.mean(1)[:, None, None, None]
+    mean: Floats = by_channel.mean(1)[:, None, None, None]
+    return mean
 
 
 def _where(name: str, node: Any) -> str:

@@ -11,6 +11,7 @@ for each of its neurons.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from decolle_hw.compiler.layers import GEOMETRY_MAX, ConvLayer, DenseLayer, Laye
 from decolle_hw.compiler.netx import NETX_BIAS_EXP
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.ranges import RegisterRange, proven_ranges
-from decolle_hw.errors import CompileError
+from decolle_hw.errors import CompileError, UsageError
 from decolle_hw.fixedpoint import (
     BIAS_MANT_MAX,
     BIAS_MANT_MIN,
@@ -79,9 +80,11 @@ def import_nir(
         weight_bits: 2..8, of a stored weight.
         steps: of a recording; default: those of the sidecar, else `DEFAULT_STEPS`.
         target: name; default: that of the sidecar, else loihi2.
-        calibration: (R, T, I) binary recordings to choose the grids by; not used where a sidecar has the integers.
+        calibration: (R, T, I) binary recordings to choose the grids by.
 
-    Raises: `ArtifactError`, `CompileError`: exit code 2, one line with all that is wrong.
+    Where a sidecar has the integers, they are what they are: dt, weight_bits and calibration change nothing.
+
+    Raises: `ArtifactError`, `CompileError`, `UsageError`: exit code 2, one line with all that is wrong.
     """
     program, warnings = read_sidecar(path)
     if program is not None:
@@ -113,6 +116,11 @@ def quantize(
         raise CompileError(
             f"{network.name}: its output layer has {classes} neurons, one class each, and at most {MOST_CLASSES} are "
             "decided between; end it with a smaller layer"
+        )
+    inputs = math.prod(network.input_shape)
+    if calibration is not None and (calibration.ndim != 3 or calibration.shape[2] != inputs or not calibration.size):
+        raise UsageError(
+            f"calibration: is of shape {calibration.shape}; recordings (R, T, I) of {network.name} have {inputs} inputs"
         )
     spikes_RTI = calibration
     floats = () if calibration is None else simulate(network, calibration)

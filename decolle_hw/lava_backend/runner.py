@@ -49,9 +49,7 @@ STOCK_REGISTERS = ("u", "v")
 STEPS_PER_SEGMENT = 600  # between two progress reports; pausing Lava costs about as much as ten steps
 
 
-def run_lava(
-    program: Program, given: np.ndarray, *, record: bool = False, progress: Progress | None = None
-) -> Trace:
+def run_lava(program: Program, given: np.ndarray, *, record: bool = False, progress: Progress | None = None) -> Trace:
     """Run recordings through the Lava processes of a compiled network.
 
     Args:

@@ -4,7 +4,7 @@ Inside, the map is channels-last: what one spike adds to a row of the map, for a
 piece of memory, as is what it is added to. Spikes and registers go in and out channels-first.
 """
 
-# R recordings, T steps, I inputs, N neurons; H, W height, width of the map, C its channels, K kernel size, of either axis
+# R recordings, T steps, I inputs, N neurons; H, W height, width of the map, C its channels, K kernel size (per axis)
 
 from __future__ import annotations
 

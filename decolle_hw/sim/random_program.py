@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer, NeuronKind, no_delay, pooling_stage
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer, NeuronKind, map_size, no_delay, pooling_stage
 from decolle_hw.compiler.program import Program
 from decolle_hw.fixedpoint import DELAY_MAX
 from decolle_hw.sim.random_layers import (
@@ -161,16 +161,11 @@ def _draw_convolution(
         (size + 2 * padding - 1) // dilation + 1
         for size, padding, dilation in zip(input_shape[1:], paddings, dilations, strict=True)
     ]
-    kernels = [min(pair) for pair in zip(_per_axis(rng, [1, 2, 3, 4, 5]), largest, strict=True)]
-    weights = draw_weights(rng, (outputs, channels // groups, *kernels), weight_kind, like_quantizer)
+    rows, columns = (min(pair) for pair in zip(_per_axis(rng, [1, 2, 3, 4, 5]), largest, strict=True))
+    weights = draw_weights(rng, (outputs, channels // groups, rows, columns), weight_kind, like_quantizer)
     weights["weight"] = cut_to_exponent(weights["weight"], weight_exp)
     strides = _per_axis(rng, [1, 1, 1, 2, 3])
-    height, width = (
-        (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
-        for size, padding, dilation, taps, stride in zip(
-            input_shape[1:], paddings, dilations, kernels, strides, strict=True
-        )
-    )
+    height, width = map_size(input_shape[1:], (rows, columns), strides, paddings, dilations)
     return ConvLayer(
         weight_exp=weight_exp, input_shape=input_shape, stride=strides, padding=paddings, dilation=dilations,
         groups=groups, **weights, **draw_neurons(rng, neuron, outputs * height * width, 0, like_quantizer),

@@ -43,9 +43,7 @@ def run_reference(program: Program, recordings: NDArray[Any], *, record: bool = 
     return Trace(tuple(layers), block)
 
 
-def run_input_block(
-    block: InputBlock, mantissa_RI: NDArray[np.integer], steps: int, *, record: bool = False
-) -> LayerTrace:
+def run_input_block(block: InputBlock, mantissa_RI: NDArray[Any], steps: int, *, record: bool = False) -> LayerTrace:
     """What the neurons of an input block make of (R, I) biases in so many steps."""
     shape = (len(mantissa_RI), steps, mantissa_RI.shape[1])
     spikes = np.zeros(shape, np.uint8)

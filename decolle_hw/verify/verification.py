@@ -18,10 +18,9 @@ from decolle_hw.compiler.artifact import load_artifact, newest_artifact
 from decolle_hw.compiler.layers import Layer
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import UsageError
-from decolle_hw.execution import Backend, lava_runner
+from decolle_hw.execution import Backend, as_given, lava_runner
 from decolle_hw.fidelity.chain import FLOAT, LAVA, REFERENCE, Chain, RunOther, recordings_at_once, run_chain, stages_of
 from decolle_hw.fidelity.intervals import wilson_interval
-from decolle_hw.fidelity.summary import to_batch_first
 from decolle_hw.fixedpoint import STATE_LIMIT
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.progress import counting
@@ -82,7 +81,8 @@ class Verification:
             # The map of a pooled convolution is named itself; of the float network only the pooled spikes are known.
             silent = [stage for stage, rate in figures.rates.items() if not rate]
             silent = [stage for stage in silent if stage == FLOAT or not layer.is_pooling]
-            if silent:
+            by_voltage = self.program.prediction == "voltage" and layer is self.program.layers[-1]
+            if silent and not by_voltage:  # neurons that decide by their voltage are not meant to spike
                 found.append(
                     f"layer {index} never spikes on these recordings ({', '.join(silent)}): what follows sees nothing; "
                     f"lower its threshold (vth, or wrp), train longer, or try other recordings"
@@ -220,9 +220,11 @@ def verify_artifact(
     with counting(console, f"running {len(stream)} recordings through {program.name} at every stage") as progress:
         chains = []
         for recordings in stream.batches(recordings_at_once(program, stream.steps)):
-            spikes_RTI = to_batch_first(recordings.dense(np.arange(len(recordings))))
-            chains.append(run_chain(network, program, spikes_RTI, recordings.labels, run_other, last_stage or LAVA))
-            progress(sum(len(chain.labels) for chain in chains), len(stream))
+            done = sum(len(chain.labels) for chain in chains)
+            labels = stream.labels[done : done + len(recordings)]
+            given = as_given(program, recordings)
+            chains.append(run_chain(network, program, given, labels, run_other, last_stage or LAVA))
+            progress(done + len(labels), len(stream))
     return Verification(
         program, path, against, None if run is None else run.folder, runs, last_stage, max_drop, stream.names,
         reduce(Chain.followed_by, chains),
@@ -265,7 +267,7 @@ def find_run(program: Program, path: Path, runs: Path, folder: Path | None) -> R
 
 def require_same_shape(program: Program, path: Path, other: Program, other_path: Path) -> None:
     """Raise `UsageError` that names the first thing in which two artifacts cannot be compared step by step."""
-    for name in ("input_shape", "classes", "steps", "burnin_steps"):
+    for name in ("input_shape", "classes", "steps", "burnin_steps", "prediction", "input_block"):
         _require_equal(name, getattr(program, name), path, getattr(other, name), other_path)
     _require_equal("number of layers", len(program.layers), path, len(other.layers), other_path)
     for index, (mine, theirs) in enumerate(zip(program.layers, other.layers, strict=True)):

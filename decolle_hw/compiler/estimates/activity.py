@@ -62,7 +62,13 @@ class Activity:
         return self.recordings * self.steps
 
     def of(self, population: Population) -> LayerActivity | None:
-        """None where the population is no layer of the compiled network (readouts and errors of learning)."""
+        """None where the population is no layer of the compiled network (errors of learning).
+
+        The neurons of an input block are the input themselves; their potentials were not looked at.
+        """
+        if population.role == "pixels":
+            assert self.input.size == population.size, population
+            return LayerActivity(self.input)
         if population.layer is None:
             return None
         measured = self.layers[population.layer]

@@ -71,7 +71,7 @@ def estimate(
         time=_time_step(cores, target),
         neurobench=None if program is None else neurobench_metrics(program, activity),
         constants=constants_of(target),
-        notes=_notes(program, graph, works, target),
+        notes=_notes(graph, works, target),
     )
 
 
@@ -112,7 +112,7 @@ def _time_step(cores: tuple[CoreEstimate, ...], target: Target) -> TimeStep | No
     return TimeStep(sum(busy.values()) + barrier, barrier, core.core, core.population, longest, label)
 
 
-def _notes(program: Program | None, graph: Graph, works: Mapping[str, Work], target: Target) -> tuple[str, ...]:
+def _notes(graph: Graph, works: Mapping[str, Work], target: Target) -> tuple[str, ...]:
     """What is not in the figures."""
     notes = [f"not counted: {note}" for work in works.values() for note in work.missing]
     notes += [note for work in works.values() for note in work.notes]
@@ -120,8 +120,6 @@ def _notes(program: Program | None, graph: Graph, works: Mapping[str, Work], tar
     if late:
         steps = "step" if late == 1 else "steps"
         notes.append(f"pooling lengthens a recording by {late} {steps} on chip, almost silent ones: not counted")
-    if program is not None and program.input_block is not None:
-        notes.append("neurons of the input block are on no core here: their updates are not counted, their spikes are")
     notes += NOT_PRICED if target.energy is not None else ()
     notes += NOT_TIMED if target.time is not None else ()
     return tuple(notes)

@@ -18,6 +18,7 @@ from decolle_hw.compiler.placement.split import Split, near_equal, pack, useful_
 
 SLACK = 2  # times the fewest cores: splits up to there are kept, as they may ask less of the population before
 PER_CHANNELS = 2  # splits kept for each number of channel groups
+TRIES = 128  # combinations of channel groups and row parts looked at, once something was found
 TIES = 6  # splits with equally many cores that are compared by in-axons
 MOST_KEPT = 16
 
@@ -54,6 +55,8 @@ def candidates(site: Site, limits: BlockLimits, loads: Sequence[Load] = ()) -> l
 
 
 def _of_forms(site: Site, limits: BlockLimits, forms: Forms, loads: Sequence[Load]) -> list[Candidate]:
+    if "sparse" in forms and site.shape[1:] == (1, 1):
+        return list(_packed(site, limits, forms, loads))
     by_channels: dict[int, list[Candidate]] = {}
     fewest = None
     tried: dict[int, int] = {}
@@ -64,17 +67,14 @@ def _of_forms(site: Site, limits: BlockLimits, forms: Forms, loads: Sequence[Loa
         best = min((one.cores for one in kept), default=None)
         if best is not None and (least > best or (least == best and tried[c] >= TIES)):
             continue
+        if fewest is not None and sum(tried.values()) >= TRIES:
+            break
         tried[c] = tried.get(c, 0) + 1
         one = _narrow_enough(site, limits, forms, loads, (c, r, x), best)
         if one is not None:
             kept.append(one)
             fewest = one.cores if fewest is None else min(fewest, one.cores)
-    result = [
-        one for kept in by_channels.values() for one in sorted(kept, key=lambda one: one.cost)[:PER_CHANNELS]
-    ]  # fmt: skip
-    if "sparse" in forms and site.shape[1:] == (1, 1):
-        result += _packed(site, limits, forms, loads)
-    return result
+    return [one for kept in by_channels.values() for one in sorted(kept, key=lambda one: one.cost)[:PER_CHANNELS]]
 
 
 def _combinations(

@@ -23,7 +23,9 @@ from decolle_hw.compiler.placement.traffic import Traffic
 FloatArray = NDArray[np.float64]
 REFINED_UP_TO = 2**23  # entries of the table (core, chip) that refinement keeps: beyond, the row alone decides
 PASSES = 12  # of refinement
-CUT_SLACK = 64  # free places of a chip that the search for a good cut makes use of
+CUT_SLACK = 64  # free places of a chip that the search for a good cut makes use of; fewer for many messages
+CUT_WORK = 2**23  # pairs of cores looked at in the search for a good cut
+MOVE_WORK = 2**22  # pairs of cores that refinement may follow
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def neighbours(traffic: Traffic, cores: int) -> tuple[IntArray, IntArray, FloatA
 def _cut(row: IntArray, traffic: Traffic, room: Room) -> IntArray:
     """(K,) chip of each core: the row cut where few messages are separated, into no more chips than it needs.
 
-    Best of all ways in which every chip ends within CUT_SLACK places of where it may end at most, by the messages
+    Best of all ways in which every chip ends within at most CUT_SLACK places of where it may end at most, by the messages
     whose both ends lie on one chip.
     """
     filled = room.filled(row)
@@ -166,10 +168,11 @@ def _cut(row: IntArray, traffic: Traffic, room: Room) -> IntArray:
     order = np.argsort(high, kind="stable")
     low, high, weight = low[order], high[order], traffic.messages[order]
     latest = [end for _, end in filled]
+    slack = max(1, min(CUT_SLACK, CUT_WORK // max(1, len(weight))))
     inside: dict[int, float] = {0: 0.0}  # by where the chips so far end: messages that stay on one chip
     came_from: list[dict[int, int]] = []
     for last, end in enumerate(latest):
-        ends = {len(row)} if last == len(latest) - 1 else set(range(max(1, end - CUT_SLACK), end + 1))
+        ends = {len(row)} if last == len(latest) - 1 else set(range(max(1, end - slack), end + 1))
         better: dict[int, float] = {}
         source: dict[int, int] = {}
         for begin, before in inside.items():
@@ -224,6 +227,7 @@ def _refined(chip: IntArray, traffic: Traffic, room: Room) -> IntArray:
             for total, need, limit in zip(used, needs, most, strict=True)
         )
 
+    work = MOVE_WORK
     for _ in range(PASSES):
         gain = pull - pull[np.arange(cores), chip][:, None]
         wishes = gain.max(axis=1)
@@ -231,13 +235,15 @@ def _refined(chip: IntArray, traffic: Traffic, room: Room) -> IntArray:
         for core in np.argsort(-wishes, kind="stable")[: int((wishes > 0).sum())]:
             home, gains = int(chip[core]), pull[core] - pull[core, chip[core]]
             to = int(np.argmax(gains))
-            if gains[to] <= 0:
+            if gains[to] <= 0 or work <= 0:
                 continue
+            work -= int(start[core + 1] - start[core])
             if fits(to, core, None):
                 move(core, to)
                 moved = True
                 continue
             partner = _partner(core, to, chip, pull, (start, neighbour, weight))
+            work -= len(chip) // chips
             if partner is not None and fits(to, core, partner) and fits(home, partner, core):
                 move(core, to)
                 move(partner, home)
@@ -256,7 +262,8 @@ def _partner(
     there = np.flatnonzero(chip == to)
     saved = pull[there, home] - pull[there, to] + pull[core, to] - pull[core, home]
     here = slice(start[core], start[core + 1])
-    between = dict(zip(neighbour[here].tolist(), weight[here].tolist(), strict=True))
-    saved -= 2 * np.array([between.get(int(one), 0.0) for one in there])  # these stay apart
+    between = np.zeros(len(chip))
+    between[neighbour[here]] = weight[here]
+    saved -= 2 * between[there]  # these stay apart
     best = int(np.argmax(saved))
     return int(there[best]) if saved[best] > 1e-9 else None

@@ -28,6 +28,7 @@ from decolle_hw.compiler.placement.sites import Link, Sites
 
 COMBINATIONS = 48  # of splits of the populations behind one that are looked at
 KEPT = 16  # splits of a population that the one before it may choose from
+WORTHWHILE = 1.25  # times the cores of the best so far: dearer splits of the populations behind are not looked at
 REPAIRS = 8  # times that a population may be split further
 
 Cost = tuple[int, int, int]
@@ -48,7 +49,7 @@ class Chooser:
     """The search, and what it remembers: everything is worked out once for populations that are alike."""
 
     sites: Sites
-    limits: dict[str, BlockLimits]
+    limits: dict[str, BlockLimits]  # by population
     counted: int = 0  # splits looked up or searched: what the search costs, whatever the machine
     _searched: dict[object, list[Candidate]] = field(default_factory=dict)
     _loads: dict[object, Load] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class Chooser:
 
         Every population must have a split that is within its other limits.
         """
-        assumed = {name: self._local(name)[0] for name in self.sites.by_name}
+        assumed = {name: self.alone(name)[0] for name in self.sites.by_name}
         chosen = self._programme(assumed)
         if self.exceeding(chosen):
             again = self._programme(chosen)
@@ -96,19 +97,23 @@ class Chooser:
         self, name: str, children: Sequence[Link], fixed: list[Load], itself: Sequence[Link],
         options: dict[str, list[Option]],
     ) -> list[Option]:  # fmt: skip
-        local = self._local(name)
+        local = self.alone(name)
         names = list(dict.fromkeys(link.target for link in children))
         best: dict[Candidate, Option] = {}
+        cheapest_yet = None
         for behind in _combinations([options[target] for target in names]):
             of_target = dict(zip(names, behind, strict=True))
             cost = _total_cost(option.cost for option in behind)
+            if cheapest_yet is not None and cost[0] + local[0].cores > WORTHWHILE * cheapest_yet:
+                break
             loads = fixed + [self._load(link, of_target[link.target].candidate) for link in children]
             fitting = self._fitting(name, local, loads, itself)
             for one in fitting:
                 total = _add(cost, one.cost)
                 if one not in best or total < best[one].cost:
                     best[one] = Option(one, total, of_target)
-            if len(fitting) == len(local) and fitting == local:
+            cheapest_yet = min((option.cost[0] for option in best.values()), default=None)
+            if fitting == local:
                 break  # nothing behind can ask for less than this costs
         if not best:  # no split brings its out-axons within the limit: those behind keep their cheapest
             cheapest = {target: min(options[target], key=lambda one: one.cost) for target in names}
@@ -130,7 +135,7 @@ class Chooser:
 
     def _for_itself(self, name: str, loads: list[Load], itself: Sequence[Link]) -> list[Candidate]:
         """Where a population sends to itself, its own cut is the load: split again under the load of the last split."""
-        current = self._local(name)[0]
+        current = self.alone(name)[0]
         for _ in range(REPAIRS):
             if self._sends(name, current, loads + self._own(itself, current)):
                 return [current]
@@ -156,13 +161,14 @@ class Chooser:
             others = [link for link in self.sites.out_of[name] if link.target != name]
             itself = [link for link in self.sites.out_of[name] if link.target == name]
             loads = [self._load(link, chosen[link.target]) for link in others]
-            found = self._fitting(name, self._local(name), loads, itself)
+            found = self._fitting(name, self.alone(name), loads, itself)
             if found:
                 chosen = {**chosen, name: found[0]}
                 waiting += [link.source for link in self.sites.into[name] if link.source != INPUT]
         return chosen
 
-    def _local(self, name: str) -> list[Candidate]:
+    def alone(self, name: str) -> list[Candidate]:
+        """Splits of a population, out-axons left aside; none if one neuron alone exceeds a limit."""
         return self._search(self.sites.by_name[name], self.limits[name], [])
 
     def _search(self, site: Site, limits: BlockLimits, loads: list[Load]) -> list[Candidate]:

@@ -193,6 +193,8 @@ class Incoming:
         """(C, R, X, I) weights other than zero from each source neuron to each block."""
         edges = np.array(split.channels)
         counts = (self._nonzero_before[edges[1:]] - self._nonzero_before[edges[:-1]]).astype(np.int64)
+        if self.shape[1:] == (1, 1):
+            return counts
         return part_sums(part_sums(counts, split.rows, 1), split.columns, 2)
 
     @cached_property

@@ -53,11 +53,11 @@ def place(
     asked = None if board is None else (_name(target, board), target.chips_of(board))
     limits = Limits.of(target, utilisation)
     sites = Sites.of(graph, limits)
-    relaxed, problems = beyond_any_split(sites)
-    bounds = {bound.population: bound for bound in bounds_of(sites, relaxed)}
-    chooser = Chooser(sites, relaxed)
+    chooser = Chooser(sites, {name: limits.by_resource() for name in sites.by_name})
+    chooser.limits, problems = beyond_any_split(sites, chooser)
+    bounds = {bound.population: bound for bound in bounds_of(sites, chooser.limits)}
     chosen = chooser.choose()
-    problems += beyond_out_axons(sites, chooser, chosen)
+    problems += beyond_out_axons(sites, chooser, chosen, bounds)
     if cores is not None:
         problems += beyond_cores(cores, sum(one.cores for one in chosen.values()), bounds)
 

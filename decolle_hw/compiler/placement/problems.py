@@ -24,7 +24,7 @@ REMEDIES: dict[Resource, str] = {
 }
 
 
-def beyond_any_split(sites: Sites) -> tuple[dict[str, BlockLimits], list[Problem]]:
+def beyond_any_split(sites: Sites, chooser: Chooser) -> tuple[dict[str, BlockLimits], list[Problem]]:
     """Limits that one neuron alone on a core exceeds, so no split helps; and the limits of each population without."""
     limits = sites.limits.by_resource()
     found: dict[Site, list[tuple[Resource, int]]] = {}
@@ -32,7 +32,7 @@ def beyond_any_split(sites: Sites) -> tuple[dict[str, BlockLimits], list[Problem
     problems: list[Problem] = []
     for name, site in sites.by_name.items():
         if site not in found:
-            found[site] = list(_exceeded(site, limits))
+            found[site] = [] if chooser.alone(name) else list(_exceeded(site, limits))
         relaxed[name] = without(limits, [resource for resource, _ in found[site]])
         problems += [
             Problem(name, resource, needed, limits[resource], REMEDIES[resource]) for resource, needed in found[site]
@@ -49,14 +49,18 @@ def _exceeded(site: Site, limits: BlockLimits) -> Iterator[tuple[Resource, int]]
     yield from min(ways, key=len)
 
 
-def beyond_out_axons(sites: Sites, chooser: Chooser, chosen: dict[str, Candidate]) -> list[Problem]:
-    """Populations for which no split was found that keeps to the out-axons; what their most demanding core needs."""
+def beyond_out_axons(
+    sites: Sites, chooser: Chooser, chosen: dict[str, Candidate], bounds: dict[str, PopulationBound]
+) -> list[Problem]:
+    """Populations for which no split was found that keeps to the out-axons; what their most demanding neuron needs."""
     problems = []
     limit = sites.limits.out_axons
     for name in chooser.exceeding(chosen):
         loads = chooser.loads(name, chosen)
         needed = sites.by_name[name].single_neurons(chosen[name].forms, loads)["out-axons"]
-        problems.append(Problem(name, "out-axons", max(needed, limit + 1), limit, REMEDIES["out-axons"]))
+        proved = bounds[name].by_resource["out-axons"] is None
+        remedy = REMEDIES["out-axons"] if proved else f"no split was found: {REMEDIES['out-axons']}"
+        problems.append(Problem(name, "out-axons", max(needed, limit + 1), limit, remedy))
     return problems
 
 

@@ -1,0 +1,88 @@
+"""Spikes as they are, for networks whose input is no event camera: one .npz file.
+
+Arrays: ``spikes`` (R, T, I) or (R, T, c, h, w) of 0 and 1, ``labels`` (R,), which are classes of the network.
+"""
+
+# R recordings, T steps, B batch, I inputs; c, h, w channels, height, width
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decolle_hw.data.images import array_names, read_array
+from decolle_hw.data.pixels import read_classes
+from decolle_hw.data.recordings import BinnedRecordings
+from decolle_hw.data.source import evenly_spread
+from decolle_hw.errors import DataError
+
+NEEDED = "needed are spikes (R, T, I) or (R, T, c, h, w) of 0 and 1, and labels (R,)"
+
+
+@dataclass(frozen=True)
+class SpikeArrays:
+    """Labelled spikes; has what `decolle_hw.execution.execute` asks of a stream of recordings."""
+
+    spikes_RTI: NDArray[np.uint8]
+    labels: NDArray[np.int64]  # (R,) index into classes
+    names: tuple[str, ...]  # for reports, for example ``spikes/3``
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+
+    @property
+    def steps(self) -> int:
+        return int(self.spikes_RTI.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[BinnedRecordings]:
+        """All recordings in order, `size` at a time; the last batch may be smaller."""
+        for first in range(0, len(self), size):
+            those = slice(first, first + size)
+            frames_BE = self.spikes_RTI[those].reshape(-1, self.steps * math.prod(self.input_shape))
+            recording, active = np.nonzero(frames_BE)
+            indptr = np.searchsorted(recording, np.arange(len(frames_BE) + 1))
+            yield BinnedRecordings(
+                indptr.astype(np.int64), active.astype(np.int32), self.labels[those], self.names[those], self.classes,
+                self.steps, self.input_shape,
+            )  # fmt: skip
+
+
+def stream_spikes(
+    path: str | Path, input_shape: tuple[int, int, int], classes: Sequence[str], steps: int, samples: int | None = None
+) -> SpikeArrays:
+    """Recordings of a file, cut to `steps` or filled up with silence.
+
+    Args:
+        input_shape: (c, h, w) of the network's inputs.
+        classes: names of the network's classes; a label is one of them.
+        samples: at most so many, evenly spread over the file.
+
+    Raises `DataError` for a file that is missing, damaged, or does not fit the network.
+    """
+    file = Path(path).expanduser()
+    found = array_names(file)
+    if not {"spikes", "labels"} <= set(found):
+        raise DataError(f"{file}: {NEEDED} (found: {', '.join(found) or 'none'})")
+    spikes = read_array(file, "spikes")
+    inputs = math.prod(input_shape)
+    if spikes.ndim < 3 or 0 in spikes.shape or spikes.shape[2:] not in ((inputs,), tuple(input_shape)):
+        raise DataError(f"{file}: spikes has shape {spikes.shape}, the network takes {input_shape}; {NEEDED}")
+    if spikes.dtype.kind not in "iubf" or not np.isin(spikes, (0, 1)).all():
+        raise DataError(f"{file}: spikes has values other than 0 and 1; {NEEDED}")
+    labels = read_classes(file, "labels", classes)
+    if len(labels) != len(spikes):
+        raise DataError(f"{file}: {len(spikes)} recordings have {len(labels)} labels; {NEEDED}")
+    chosen = evenly_spread(len(labels), samples)
+    chosen = np.arange(len(labels)) if chosen is None else chosen
+    spikes_RTI = np.zeros((len(chosen), steps, inputs), np.uint8)
+    known = min(steps, spikes.shape[1])
+    spikes_RTI[:, :known] = spikes[chosen, :known].reshape(len(chosen), known, inputs)
+    names = tuple(f"spikes/{index}" for index in chosen)
+    return SpikeArrays(spikes_RTI, labels[chosen], names, tuple(classes), input_shape)
