@@ -59,6 +59,7 @@ def run_demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path, c
     compiled = compile_trained(run.folder, output / f"{run.spec.name}.net", console)
     print_compiled(compiled, console)
     program = compiled.program
+    assert program is not None
 
     console.rule("3  run in the Lava CPU simulator")
     recordings = spread(load_test_recordings(program, None), recordings_for_lava(program))

@@ -7,7 +7,7 @@ exit code 1 (a check was run and did not hold). Anything else that escapes is a 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class DecolleHwError(Exception):
@@ -40,6 +40,13 @@ class CompileError(UsageError):
 
 class CheckError(DecolleHwError):
     """A verification ran to its end and found a difference. Exit code 1."""
+
+
+def listed(heading: str, problems: Sequence[object]) -> str:
+    """`heading: problem`; of several, each stands on a line of its own."""
+    if len(problems) == 1:
+        return f"{heading}: {problems[0]}"
+    return "".join([f"{heading}:", *(f"\n  {problem}" for problem in problems)])
 
 
 def nearest(wrong: str, known: Iterable[str]) -> str:

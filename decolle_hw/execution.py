@@ -28,7 +28,7 @@ from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace, decide, readouts
 
 if TYPE_CHECKING:  # jobs import this module, and need neither tonic nor torch
-    from decolle_hw.data import BinnedRecordings, RecordingStream, StillImages
+    from decolle_hw.data import BinnedRecordings, RecordingStream, SpikeArrays, StillImages
 
 Backend = Literal["lava", "reference"]
 Progress = Callable[[int, int], None]
@@ -162,7 +162,7 @@ class Executed:
 
 def execute(
     program: Program,
-    stream: RecordingStream | StillImages,
+    stream: RecordingStream | StillImages | SpikeArrays,
     backend: Backend,
     *,
     batch: int | None = None,

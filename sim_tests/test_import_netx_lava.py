@@ -26,8 +26,10 @@ try:
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
     from lava.proc.io.dataloader import StateDataloader
-    from lava.proc.io.sink import RingBuffer as Sink
-    from lava.proc.monitor.process import Monitor
+    from lava.proc.lif.process import LIFReset
+
+    from decolle_hw.lava_backend.processes import TapedLifReset
+    from decolle_hw.lava_backend.tape import Tape
 
     runner = importlib.import_module("decolle_hw.lava_backend.runner")
 except ImportError as error:
@@ -38,53 +40,62 @@ except ImportError as error:
 MNIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist.npz"
 
 
-def run_network(path: Path, program: Program, mantissa_RI: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """(R, S, N) spikes of input block and layers, channels first, and (R, N) final voltages, in lava-dl's Network.
+def run_network(path: Path, program: Program, mantissa_RI: np.ndarray, folder: Path) -> list[dict[str, np.ndarray]]:
+    """(R, S, N) spikes, u and v of input block and layers, channels first, in lava-dl's Network.
 
     One run with a reset every S steps; Lava's own loader sets the bias of the input neurons at the end of each sample.
+    Its LIFReset is the stock one that also writes a tape: reading Lava's sinks takes five times as long as the run.
     """
     logging.getLogger("lava").setLevel(logging.ERROR)
     count, slot = len(mantissa_RI), program.steps
     network = Network(net_config=str(path), reset_interval=slot)
-    sinks = []
-    for block in network.layers:
-        sinks.append(Sink(shape=block.out.shape, buffer=count * slot))
-        block.out.connect(sinks[-1].a_in)
+    tapes = []
+    for index, block in enumerate(network.layers):
+        width = int(np.prod(block.shape))
+        tapes.append(Tape.create(folder, f"block{index}", count * slot, width, ("u", "v")))
+        block.neuron.proc_params["tape"] = tapes[-1]
     bias_mant = network.in_layer.neuron.bias_mant
     biases = [mantissas.reshape(bias_mant.shape[::-1]).T.astype(np.int32) for mantissas in mantissa_RI]
     bias_mant.init = biases[0]  # netx counts x, y, channel
     loader = StateDataloader(dataset=[(bias, 0) for bias in biases[1:] + biases[:1]], interval=slot, offset=slot - 1)
     loader.connect_var(bias_mant)
-    monitor = Monitor()
-    monitor.probe(network.out_layer.neuron.v, count * slot)
-    network.run(RunSteps(count * slot), Loihi2SimCfg(select_tag="fixed_pt"))
-    spikes = [sink.data.get().T.reshape(count, slot, -1) for sink in sinks]
-    voltages = next(iter(next(iter(monitor.get_data().values())).values()))[slot - 1 :: slot]
+    config = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map={LIFReset: TapedLifReset})
+    network.run(RunSteps(count * slot), config)
     network.stop()
-    return spikes, voltages
+    found = []
+    for block, tape in zip(network.layers, tapes, strict=True):
+        by_place = {name: tape.open(name).reshape(count * slot, *block.shape) for name in ("spikes", "u", "v")}
+        found.append({
+            name: values.transpose(0, *range(1, values.ndim)[::-1]).reshape(count, slot, -1)
+            for name, values in by_place.items()
+        })  # fmt: skip
+    return found
 
 
-def assert_network_equal(path: Path, program: Program, mantissa_RI: np.ndarray) -> None:
+def assert_network_equal(path: Path, program: Program, mantissa_RI: np.ndarray, folder: Path) -> None:
+    """But for u of a layer without neurons in the file: netx adds up there, and we do in v, which is the same v."""
     reference = run_reference(program, mantissa_RI, record=True)
-    spikes, voltages = run_network(path, program, mantissa_RI)
     assert reference.input is not None
-    np.testing.assert_array_equal(spikes[0], reference.input.spikes)
-    assert spikes[0].any() and not spikes[0].all()
-    for index, layer in enumerate(reference.layers):
-        start = program.reset_steps[index]
-        np.testing.assert_array_equal(spikes[1 + index][:, start:], layer.spikes[:, start:], err_msg=f"layer {index}")
-    np.testing.assert_array_equal(voltages, reference.layers[-1].registers["v"][:, -1])
+    lava = run_network(path, program, mantissa_RI, folder)
+    for index, layer in enumerate((reference.input, *reference.layers)):
+        start = 0 if index == 0 else program.reset_steps[index - 1]
+        for name, values in {"spikes": layer.spikes, **layer.registers}.items():
+            if name == "u" and index == len(lava) - 1 and program.prediction == "voltage":
+                continue
+            np.testing.assert_array_equal(lava[index][name][:, start:], values[:, start:], err_msg=f"{index} {name}")
+        if index < len(lava) - 1:
+            assert 0.02 < layer.spikes.mean() < 0.98, "nothing is tested"
 
 
 @pytest.mark.skipif(not MNIST.exists(), reason=f"{MNIST} does not exist")
-def test_twenty_mnist_images() -> None:
+def test_twenty_mnist_images(tmp_path: Path) -> None:
     """Spikes of all layers and the voltages that decide, in lava-dl's Network and in our own Lava run."""
     path = shipped("mnist.net")
     program = import_netx(path).program
     images = data.stream_images(MNIST, program.input_shape, program.classes, program.steps, 20)
     assert program.input_block is not None
     mantissa_RI = program.input_block.mantissas(next(images.batches(20)))
-    assert_network_equal(path, program, mantissa_RI)
+    assert_network_equal(path, program, mantissa_RI, tmp_path)
     reference = run_reference(program, mantissa_RI, record=True)
     lava = runner.run_lava(program, mantissa_RI, record=True)
     result = compare(program, reference, lava)
@@ -103,7 +114,7 @@ def test_a_network_with_everything(tmp_path: Path) -> None:
     path = write_layers(tmp_path / "small.net", layers, 30)
     program = import_netx(path).program
     mantissa_RI = np.random.default_rng(1).integers(-10, 50, (1, 60))
-    assert_network_equal(path, program, mantissa_RI)
+    assert_network_equal(path, program, mantissa_RI, tmp_path)
     together = compare(
         program, run_reference(program, mantissa_RI, record=True), runner.run_lava(program, mantissa_RI, record=True)
     )

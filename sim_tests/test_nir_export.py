@@ -145,7 +145,7 @@ def test_a_damaged_sidecar_is_an_error_and_not_passed_over(tmp_path):
 
 def test_what_nir_cannot_say_is_refused_layer_by_layer(tmp_path):
     program = make_program("delayed", "decolle", 1)
-    with pytest.raises(CompileError, match=r"layer 0: the synapses of one input.*layer 1.*layer 2"):
+    with pytest.raises(CompileError, match=r"(?s)layer 0: the synapses of one input.*layer 1.*layer 2"):
         export_nir(program, tmp_path / "net.nir")
     with pytest.raises(CompileError, match="dt -1"):
         export_nir(make_program("dense", "decolle", 1), tmp_path / "net.nir", dt=-1)
@@ -155,7 +155,7 @@ def test_what_nir_cannot_say_is_refused_layer_by_layer(tmp_path):
 def test_decolle_neurons_come_back_only_with_their_sidecar(tmp_path):
     exported = export_nir(make_program("dense", "decolle", 1), tmp_path / "net.nir")
     exported.sidecar.unlink()
-    with pytest.raises(CompileError, match=r"type CubaLI: is not supported.*type Threshold: .*only with its sidecar"):
+    with pytest.raises(CompileError, match=r"(?s)type CubaLI: is not supported.*type Threshold: .*only with its sidecar"):
         import_nir(exported.graph)
 
 

@@ -186,7 +186,8 @@ def test_all_that_is_wrong_is_in_one_message(tmp_path):
                  "no node '9'", "'4' (LIF): tau: 4 of 4", "'5' (Affine): weight: 16 of 16",
                  "v_threshold: 1 of 4 values are not finite"):  # fmt: skip
         assert what in str(raised.value)
-    assert "\n" not in str(raised.value)
+    first, *problems = str(raised.value).splitlines()
+    assert first.endswith("net.nir: cannot be compiled:") and len(problems) >= 8
 
 
 WRONG = {
@@ -224,7 +225,7 @@ def test_wrong_graphs(tmp_path, message):
     # Nothing of this can be approximated, except for a decay that is too slow.
     with pytest.raises(CompileError, match=message) as raised:
         read_nir(write(tmp_path / "net.nir", *nodes), approximate="8192" not in message)
-    assert "net.nir: cannot be compiled: " in str(raised.value)
+    assert "net.nir: cannot be compiled:" in str(raised.value)
 
 
 INEXACT = {
@@ -274,7 +275,7 @@ def test_steps_of_sinabs_and_norse(tmp_path):
 
 def test_one_chain_only(tmp_path):
     nodes = [source(4), lif(4), lif(4), sink(4), source(4), sink(4)]
-    with pytest.raises(CompileError, match=r"has 2 nodes of type Input.*2 nodes of type Output"):
+    with pytest.raises(CompileError, match=r"(?s)has 2 nodes of type Input.*2 nodes of type Output"):
         read_nir(write(tmp_path / "a.nir", *nodes))
     nodes = [source(4), lif(4), sink(4), lif(4)]
     with pytest.raises(CompileError, match="not on the way from input to output \\('3'\\)"):

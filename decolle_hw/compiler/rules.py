@@ -16,7 +16,7 @@ from decolle_hw.compiler.layers import DenseLayer, Layer
 from decolle_hw.compiler.lowering.graph import Graph
 from decolle_hw.compiler.placement import Placement, lower_bounds
 from decolle_hw.compiler.program import Program
-from decolle_hw.errors import CompileError
+from decolle_hw.errors import CompileError, listed
 from decolle_hw.targets import Target
 
 
@@ -51,8 +51,7 @@ def violations(subject: Subject) -> list[Violation]:
 
 def does_not_fit(found: Sequence[Violation], network: str, target: Target) -> CompileError:
     """One error with all violations, a line each."""
-    listed = f" {found[0]}" if len(found) == 1 else "".join(f"\n  {violation}" for violation in found)
-    return CompileError(f"{network} does not fit {target.name}:{listed}")
+    return CompileError(listed(f"{network} does not fit {target.name}", found))
 
 
 def require_none(found: Sequence[Violation], network: str, target: Target) -> None:

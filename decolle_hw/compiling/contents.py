@@ -91,9 +91,10 @@ def _placement(compiled: Compiled, target: Target) -> page.PlacementFigures:
 
 
 def _core(core: Core) -> page.CoreUse:
-    ranges = (("channels", core.channels), ("rows", core.rows), ("columns", core.columns))
-    if core.rows == core.columns == (0, 1):
-        ranges = (("neurons", core.channels),)
+    is_map = not core.rows == core.columns == (0, 1)
+    ranges = [("channels" if is_map else "neurons", core.channels)]
+    if is_map:
+        ranges += [("rows", core.rows), ("columns", core.columns)]
     block = ", ".join(f"{name} {low}-{high - 1}" for name, (low, high) in ranges)
     return page.CoreUse(
         core.index, core.chip, core.x, core.y, core.population, core.neurons, core.memory_bits, core.in_axons,

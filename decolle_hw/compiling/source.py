@@ -13,7 +13,7 @@ from decolle_hw.compiler.lowering.read import graph_of_program, graph_of_spec
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiling.request import Request
 from decolle_hw.interchange.netx_import import import_netx
-from decolle_hw.quantization.compile import weight_bits_of
+from decolle_hw.quantization.compile import DEFAULT_WEIGHT_BITS, weight_bits_of
 from decolle_hw.spec import ModelSpec, load_model_spec
 from decolle_hw.training.runs import Run, load_run, newest_run
 from decolle_hw.workflow import require_run
@@ -100,11 +100,10 @@ def _is_ours(path: Path) -> bool:
 def _of_nir(path: Path, request: Request) -> Source:
     from decolle_hw.interchange.nir_quantize import import_nir
 
-    options = {} if request.weight_bits is None else {"weight_bits": request.weight_bits}
-    options |= {} if request.steps is None else {"steps": request.steps}
     imported = import_nir(
-        path, approximate=request.approximate, dt=request.dt, target=request.wanted.target.name, **options
-    )
+        path, approximate=request.approximate, dt=request.dt, target=request.wanted.target.name, steps=request.steps,
+        weight_bits=request.weight_bits or DEFAULT_WEIGHT_BITS,
+    )  # fmt: skip
     program = imported.program
     return Source(
         f"{path} (NIR)", graph_of_program(program), len(program.classes), program=program,

@@ -69,7 +69,7 @@ def run_unrounded(program: Program, recordings: NDArray[Any]) -> Unrounded:
             spikes_RTI, v_RN, peak = _neurons(layer, _sums(layer, spikes_RTI), program.first_step(index))
             peaks.append(peak)
             # Of the last step alone, which is all that a decision by voltage reads.
-            layers.append(LayerTrace(spikes_RTI, {"v": np.rint(v_RN).astype(np.int64)[:, None]}))
+            layers.append(LayerTrace(spikes_RTI, {"v": np.rint(v_RN).astype(np.int32)[:, None]}))
     return Unrounded(Trace(tuple(layers)), tuple(peaks))
 
 

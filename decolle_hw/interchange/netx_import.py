@@ -18,7 +18,7 @@ import numpy as np
 
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.ranges import proven_ranges
-from decolle_hw.errors import CompileError
+from decolle_hw.errors import CompileError, listed
 from decolle_hw.fixedpoint import ALIGN_SHIFT, VTH_MAX
 from decolle_hw.interchange.netx_file import NetxFile, read_netx
 from decolle_hw.interchange.netx_layers import NetxLayers
@@ -59,7 +59,7 @@ def import_netx(path: Path, *, approximate: bool = False, steps: int | None = No
     program = _program(path, file, reading, file.sample_steps if steps is None else steps, target)
     problems = reading.findings.problems
     if problems or program is None:
-        raise CompileError(f"{path}: cannot be imported: {'; '.join(problems)}")
+        raise CompileError(listed(f"{path}: cannot be imported", problems))
     return Imported(program, tuple(reading.findings.notes), tuple(reading.warnings))
 
 

@@ -32,7 +32,7 @@ import numpy as np
 from decolle_hw.atomic import new_file
 from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer
 from decolle_hw.compiler.program import Program
-from decolle_hw.errors import CompileError
+from decolle_hw.errors import CompileError, listed
 from decolle_hw.fixedpoint import CURRENT_DECAY_OFFSET, DECAY_UNITY
 from decolle_hw.interchange.float_network import ALIGN, float_synapse
 from decolle_hw.interchange.float_synapse import Convolution, Floats, Shape, ungrouped
@@ -79,7 +79,7 @@ def graph_of(program: Program, dt: float) -> tuple[dict[str, Any], list[tuple[st
         raise CompileError(f"{program.name}: NIR cannot express its input block: images enter it as biases, not spikes")
     problems = [problem for index, layer in enumerate(program.layers) for problem in _problems(layer, index)]
     if problems:
-        raise CompileError(f"{program.name}: NIR cannot express it: {'; '.join(problems)}")
+        raise CompileError(listed(f"{program.name}: NIR cannot express it", problems))
     graph = _Graph(dt)
     flat = program.input_shape[:2] == (1, 1) and isinstance(program.layers[0], DenseLayer)
     shape: Shape = program.input_shape[2:] if flat else program.input_shape

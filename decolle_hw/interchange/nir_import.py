@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from decolle_hw.compiler.layers import GEOMETRY_MAX, no_delay
-from decolle_hw.errors import CompileError
+from decolle_hw.errors import CompileError, listed
 from decolle_hw.fixedpoint import DELAY_MAX
 from decolle_hw.interchange.float_network import FloatLayer, FloatNetwork
 from decolle_hw.interchange.float_synapse import Convolution, Floats, Matrix, Shape, Synapse, TooLargeError, fold
@@ -73,7 +73,7 @@ def read_nir(path: Path, *, approximate: bool = False, dt: float | None = None) 
     if findings.problems and graph.metadata.get("source") == OWN_SOURCE:
         findings.problem("graph", "was exported from integers: decolle neurons come back only with its sidecar")
     if findings.problems:
-        raise CompileError(f"{path}: cannot be compiled: {'; '.join(findings.problems)}")
+        raise CompileError(listed(f"{path}: cannot be compiled", findings.problems))
     channels, height, width = [1] * (3 - len(shape)) + list(shape)
     return Reading(FloatNetwork(path.stem, layers, (channels, height, width)), dt, tuple(findings.notes))
 

@@ -24,7 +24,7 @@ from decolle_hw.compiler.layers import GEOMETRY_MAX, ConvLayer, DenseLayer, Laye
 from decolle_hw.compiler.netx import NETX_BIAS_EXP
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.ranges import RegisterRange, proven_ranges
-from decolle_hw.errors import CompileError, UsageError
+from decolle_hw.errors import CompileError, UsageError, listed
 from decolle_hw.fixedpoint import (
     BIAS_MANT_MAX,
     BIAS_MANT_MIN,
@@ -149,7 +149,7 @@ def quantize(
         layers.append(integers)
         figures.append(_figures(layer, grid, integers, ranges) | agreement)
     if problems:
-        raise CompileError(f"{network.name}: cannot be compiled: {'; '.join(problems)}")
+        raise CompileError(listed(f"{network.name}: cannot be compiled", problems))
     program = Program(
         name=network.name, layers=tuple(layers), classes=tuple(str(index) for index in range(classes)),
         input_shape=network.input_shape, steps=steps, burnin_steps=0, target=target, spec_yaml="",

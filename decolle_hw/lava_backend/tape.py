@@ -48,4 +48,4 @@ class TapeWriter:
     def write(self, time_step: int, values: dict[str, np.ndarray]) -> None:
         """Record one step; Lava counts time steps from 1."""
         for quantity, rows in self._files.items():
-            rows[time_step - 1] = values[quantity]
+            rows[time_step - 1] = values[quantity].reshape(-1)

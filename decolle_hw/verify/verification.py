@@ -218,7 +218,7 @@ def verify_artifact(
     with counting(console, "reading recordings") as progress:
         stream = stream_test_recordings(program, samples, dataset, progress)
     with counting(console, f"running {len(stream)} recordings through {program.name} at every stage") as progress:
-        chains = []
+        chains: list[Chain] = []
         for recordings in stream.batches(recordings_at_once(program, stream.steps)):
             done = sum(len(chain.labels) for chain in chains)
             labels = stream.labels[done : done + len(recordings)]
