@@ -10,7 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-SHIPPED = Path(sysconfig.get_paths()["purelib"]) / "tests/lava/lib/dl/netx"  # where the lava-dl wheel puts its own tests
+SHIPPED = (
+    Path(sysconfig.get_paths()["purelib"]) / "tests/lava/lib/dl/netx"
+)  # where the lava-dl wheel puts its own tests
 
 
 def shipped(name: str) -> Path:
@@ -19,6 +21,16 @@ def shipped(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} does not exist: lava-dl 0.6.0 is not installed here")
     return path
+
+
+PILOTNET = ("conv-0", "conv-1", "conv-2", "conv-3", "conv-4", "fc-0", "fc-1", "fc-2")
+FIRED = 128  # what pilotnet's arrays show as v of a neuron that has just spiked
+
+
+def pilotnet_array(name: str) -> np.ndarray:
+    """(T, N), channels first, of an array (x, y, channel, T) or (N, T)."""
+    values = np.load(shipped(f"gts/pilotnet_lif/{name}.npy"))
+    return values.transpose(*range(values.ndim)[::-1]).reshape(values.shape[-1], -1)
 
 
 NEURON: dict[str, Any] = {

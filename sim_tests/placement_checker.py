@@ -189,8 +189,10 @@ def _core_figures(placed: dict[str, Any], used: dict[int, Counter[str]]) -> list
 
 
 def _limits(placed: dict[str, Any], target: Target) -> list[str]:
-    """Limits of cores, chips and tiles; those named by a problem may be exceeded."""
+    """Limits of cores, chips and tiles; those named by a problem may be exceeded, and with them all out-axons."""
     named = {(problem["population"], problem["resource"]) for problem in placed["problems"]}
+    if any(resource in ("neurons", "synaptic memory", "in-axons") for _, resource in named):
+        named |= {(one["population"], "out-axons") for one in placed["populations"]}
     found = []
     share = placed["utilisation"]
     for what, resource, limit in (

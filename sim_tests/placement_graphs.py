@@ -130,3 +130,41 @@ def targets(draw: st.DrawFn) -> Target:
         cores_per_tile=draw(st.sampled_from([4, 15])),
         **{name: draw(st.sampled_from(values)) for name, values in narrow.items() if name in chosen},
     )
+
+
+TINY = [(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 1), (1, 2, 2), (2, 1, 2), (1, 1, 4), (1, 2, 3), (2, 2, 1)]
+
+
+@st.composite
+def tiny_graphs(draw: st.DrawFn) -> Graph:
+    """One to three populations of up to six neurons: few enough to try every way to cut them."""
+    input_shape = draw(st.sampled_from([*TINY, (2, 3, 3)]))
+    populations: list[Population] = []
+    connections: list[Connection] = []
+    source, shape = INPUT, input_shape
+    for index in range(draw(st.integers(1, 3))):
+        found = draw(geometries(shape, draw(st.integers(1, 2)))) if draw(st.booleans()) else None
+        new, geometry = found if found and found[0] in TINY else (draw(st.sampled_from(TINY)), None)
+        populations.append(population(f"p{index}", *new))
+        connections.append(draw(_connection(source, shape, f"p{index}", new, geometry)))
+        source, shape = f"p{index}", new
+    if draw(st.integers(0, 3)) == 0:
+        one, other = (populations[draw(st.integers(0, len(populations) - 1))] for _ in range(2))
+        connections.append(draw(_connection(one.name, one.shape, other.name, other.shape, None)))
+    return Graph("tiny", input_shape, tuple(populations), tuple(connections))
+
+
+@st.composite
+def tiny_targets(draw: st.DrawFn) -> Target:
+    """Limits that cut a few neurons apart."""
+    atoms = draw(st.sampled_from([1, 2, 1024]))
+    return with_limits(
+        LOIHI2,
+        neurons_per_core=draw(st.sampled_from([2, 3, 4, 1000])),
+        synaptic_memory_bits=draw(st.sampled_from([200, 400, 800, 10**6])),
+        in_axons=draw(st.sampled_from([3, 6, 9, 1000])),
+        out_axons=draw(st.sampled_from([2, 3, 4, 6, 10, 1000])),
+        axon_atoms=atoms,
+        shared_axon_slots=1 if atoms == 1 else draw(st.integers(1, 2)),
+        shared_weights=draw(st.booleans()),
+    )

@@ -55,9 +55,7 @@ def fewest_cores(graph: Graph, target: Target) -> int | None:
     return best
 
 
-def _fitting_cuts(
-    shape: Neuron, into: list[Wiring], forms: tuple[str, ...], target: Target
-) -> list[Cut]:
+def _fitting_cuts(shape: Neuron, into: list[Wiring], forms: tuple[str, ...], target: Target) -> list[Cut]:
     known: dict[Block, bool] = {}
 
     def fits(block: Block) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from netx_files import NEURON, make_layers, shipped, write_layers
+from netx_files import FIRED, NEURON, PILOTNET, make_layers, pilotnet_array, shipped, write_layers
 
 from decolle_hw import data
 from decolle_hw.compiler.program import Program
@@ -125,3 +125,21 @@ def test_no_images_at_all(tmp_path: Path) -> None:
     program = import_netx(write_layers(tmp_path / "small.net", make_layers())).program
     nothing = np.zeros((0, 60), int)
     assert compare(program, run_reference(program, nothing), runner.run_lava(program, nothing)).equal
+
+
+def test_where_lava_differs_from_the_shipped_arrays(tmp_path: Path) -> None:
+    """In v of a neuron that has just spiked, and nowhere else: 128 in the arrays, 0 in Lava. From the first step on.
+
+    The first ten steps of pilotnet's first sample; before the first reset of a layer too.
+    """
+    path = shipped("gts/pilotnet_lif/network.net")
+    program = import_netx(path, steps=10).program
+    mantissa_RI = np.load(shipped("gts/pilotnet_lif/image.npy")).transpose(2, 1, 0).reshape(1, -1)
+    blocks = run_network(path, program, mantissa_RI, tmp_path)
+    np.testing.assert_array_equal(blocks[0]["spikes"][0], pilotnet_array("input")[:10])
+    for block, name in zip(blocks[1:], PILOTNET, strict=False):
+        u, v, spikes = (pilotnet_array(name + what)[:10] for what in ("-u", "-v", ""))
+        np.testing.assert_array_equal(block["u"][0], u, err_msg=name)
+        np.testing.assert_array_equal(block["spikes"][0], spikes, err_msg=name)
+        np.testing.assert_array_equal(block["v"][0][~spikes], v[~spikes], err_msg=name)
+        assert spikes.any() and not block["v"][0][spikes].any() and np.all(v[spikes] == FIRED)

@@ -51,6 +51,8 @@ class Request:
                 f"{self.source}: is a model that is not trained; run `decolle-hw train {self.source}` first, or ask "
                 "with --dry-run whether it fits"
             )
+        if self.wanted.plastic and not self.dry_run:
+            problems.append("--plastic: this version places layers that learn, but does not run them; add --dry-run")
         if not self.dry_run and self.output is not None and self.output.suffix != ".net":
             problems.append(f"--output {self.output}: the name must end in .net, or `run --sim` would not find it")
         if self.dry_run and self.output is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from decolle_hw.compiler.netx import as_netx_runs_it
 from decolle_hw.fixedpoint import WEIGHT_EXP_MAX, WEIGHT_EXP_MIN, weight_limits
-from decolle_hw.interchange.nir_findings import Findings
+from decolle_hw.interchange.findings import Findings
 from decolle_hw.weightgrid import BITS_MAX, BITS_MIN, SIGN_MODES, SignMode
 
 Ints = NDArray[np.int64]

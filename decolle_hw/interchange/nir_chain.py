@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from decolle_hw.interchange.nir_file import Graph
-from decolle_hw.interchange.nir_findings import Findings
+from decolle_hw.interchange.findings import Findings
 
 REMEDIES = {
     "AvgPool2d": "use SumPool2d, and divide the weights after it by the size of its window",

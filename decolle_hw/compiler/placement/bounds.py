@@ -14,6 +14,9 @@ out-axons        fewest axons of q * a * b neurons x the fewest cores that need 
                  before a convolution, its targets at one place are channels of ceil(q / channels per source group)
                  groups, and one core has at most as many channels as fit one.
 
+synapses         of a convolution that is stored unshared: a core with s of them has s / (synapses of a neuron) neurons
+                 or more, so indices of that width; so many fit its memory, and together they must hold all of them
+
 Each is what a core holds at least and grows with q, a and b, so a block within all limits has a size within all of
 these; hence V bounds it from above. A dense matrix with a mask of zeros differs from neuron to neuron: there ranges
 of neurons are filled one after the other, each connection in the format that is better for this range alone, which
@@ -30,7 +33,7 @@ import numpy as np
 from decolle_hw.compiler.lowering.graph import Graph
 from decolle_hw.compiler.placement.axis import axes_of, least_window_sums, taps
 from decolle_hw.compiler.placement.inputs import Incoming
-from decolle_hw.compiler.placement.model import RESOURCES, IntArray, Limits, Resource, ceil_div
+from decolle_hw.compiler.placement.model import RESOURCES, IntArray, Limits, Resource, ceil_div, index_bits
 from decolle_hw.compiler.placement.outputs import Load
 from decolle_hw.compiler.placement.site import BlockLimits, Site, without
 from decolle_hw.compiler.placement.sites import Sites
@@ -148,7 +151,28 @@ def _fewest_cores(site: Site, limits: BlockLimits, loads: list[Load], resources:
     widest = site.largest_columns(limits, site.optimistic_forms, loads, resources)
     channels, rows = np.arange(1, site.shape[0] + 1)[:, None], np.arange(1, site.shape[1] + 1)[None, :]
     block = int((channels * rows * widest).max())
-    return ceil_div(site.size, block) if block else None
+    if not block:
+        return None
+    by_synapses = 1
+    if "synaptic memory" in resources:
+        by_synapses = max((_synapse_cores(into, limits["synaptic memory"]) for into in site.incoming), default=1)
+    return max(ceil_div(site.size, block), by_synapses)
+
+
+def _synapse_cores(into: Incoming, limit: int) -> int:
+    """Cores that hold all synapses of a convolution one by one, headers left aside; 1 for all else."""
+    if into.forms != ("unshared",):
+        return 1
+    total, most = into.synapse_counts()
+    low, high = 0, total
+    while low < high:
+        middle = (low + high + 1) // 2
+        index = int(index_bits(np.array(ceil_div(middle, most))))
+        if middle * (into.limits.synapse_bits(into.connection) + index) <= limit:
+            low = middle
+        else:
+            high = middle - 1
+    return ceil_div(total, low) if low else 1
 
 
 def _least_load(into: Incoming, following: PopulationBound) -> Load:

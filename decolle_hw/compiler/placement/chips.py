@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.placement.model import IntArray, ceil_div
+from decolle_hw.compiler.placement.model import IntArray
 from decolle_hw.compiler.placement.split import Split
 from decolle_hw.compiler.placement.traffic import Traffic
 
 FloatArray = NDArray[np.float64]
-REFINED_UP_TO = 2**23  # entries of the table (core, chip) that refinement keeps: beyond, the row alone decides
+Edges = tuple[IntArray, IntArray, FloatArray]  # of each core: where its neighbours begin; neighbours; messages
+TABLE_MAX = 2**23  # entries of the table (core, chip) that refinement keeps: beyond, the row alone decides
+PAIRS_MAX = 2**20  # pairs of cores with messages, likewise
 PASSES = 12  # of refinement
 CUT_SLACK = 64  # free places of a chip that the search for a good cut makes use of; fewer for many messages
 CUT_WORK = 2**23  # pairs of cores looked at in the search for a good cut
@@ -51,22 +53,21 @@ def assign(
 ) -> Assignment:
     """The fewest chips that a row needs, then the fewest messages between them."""
     cores = len(neurons)
-    rows = {
-        "population by population": np.arange(cores),
-        "by height in the map": _by_height(splits),
-        "along the traffic": _along_traffic(traffic, cores),
-    }
+    rows = {"population by population": np.arange(cores), "by height in the map": _by_height(splits)}
     room = Room(neurons, synapses, limits)
-    if ceil_div(cores, limits.cores) == 1 and room.chips_of(rows["population by population"]).max() == 0:
-        return Assignment(np.zeros(cores, np.int64), rows["along the traffic"], {})
+    edges = _neighbours(traffic, cores) if len(traffic.messages) <= PAIRS_MAX else None
+    if edges is not None:
+        rows["along the traffic"] = _along_traffic(edges, cores)
+    if len(room.filled(rows["population by population"])) == 1:
+        return Assignment(np.zeros(cores, np.int64), list(rows.values())[-1], {})
     found: dict[str, IntArray] = {name: _cut(row, traffic, room) for name, row in rows.items()}
     crossings = {name: between_chips(traffic, chip) for name, chip in found.items()}
     best = min(found, key=lambda name: (int(found[name].max()), crossings[name]))
     chip = found[best]
-    if cores * (int(chip.max()) + 1) <= REFINED_UP_TO:
-        chip = _refined(chip, traffic, room)
-    crossings[f"{best}, refined"] = between_chips(traffic, chip)
-    return Assignment(chip, rows[best], crossings)
+    if edges is not None and cores * (int(chip.max()) + 1) <= TABLE_MAX:
+        chip = _refined(chip, edges, room)
+    taken = {**crossings, f"{best}, refined": between_chips(traffic, chip)}
+    return Assignment(chip, rows[best], taken)
 
 
 def between_chips(traffic: Traffic, chip: IntArray) -> float:
@@ -93,19 +94,19 @@ class Room:
         """Places of the row on each chip, every chip as full as it goes; a core too large for a chip has one alone."""
         found, start = [], 0
         while start < len(row):
-            end = max(start + 1, self.reach(row, start))
+            end = self.reach(row, start)
             found.append((start, end))
             start = end
         return found
 
     def reach(self, row: IntArray, start: int) -> int:
-        """One behind the last core that a chip holds whose first is at this place of the row."""
+        """One behind the last core that a chip holds whose first is at this place of the row; it holds that one."""
         end = min(len(row), start + self.limits.cores)
         here = row[start:end]
         fits = (self.neurons[here].cumsum() <= self.limits.neurons) & (
             self.synapses[here].cumsum() <= self.limits.synapses
         )
-        return end if bool(fits.all()) else start + int(np.argmin(fits))
+        return end if bool(fits.all()) else start + max(1, int(np.argmin(fits)))
 
 
 def _by_height(splits: dict[str, Split]) -> IntArray:
@@ -120,10 +121,11 @@ def _by_height(splits: dict[str, Split]) -> IntArray:
     return np.array(sorted(range(len(heights)), key=lambda core: heights[core]), np.int64)
 
 
-def _along_traffic(traffic: Traffic, cores: int) -> IntArray:
+def _along_traffic(edges: Edges, cores: int) -> IntArray:
     """Breadth first from the first core, the neighbour with the most messages first."""
-    start, neighbour, weight = neighbours(traffic, cores)
-    seen, row = np.zeros(cores, bool), []
+    start, neighbour, weight = edges
+    seen = np.zeros(cores, bool)
+    row: list[int] = []
     for root in range(cores):
         if seen[root]:
             continue
@@ -137,28 +139,25 @@ def _along_traffic(traffic: Traffic, cores: int) -> IntArray:
             fresh = ~seen[neighbour[here]]
             new = neighbour[here][fresh][np.argsort(-weight[here][fresh], kind="stable")]
             seen[new] = True
-            row.extend(new.tolist())
+            row.extend(dict.fromkeys(new.tolist()))
     return np.array(row, np.int64)
 
 
-def neighbours(traffic: Traffic, cores: int) -> tuple[IntArray, IntArray, FloatArray]:
-    """Messages in both directions, core by core: (K+1,) starts, neighbours, weights."""
+def _neighbours(traffic: Traffic, cores: int) -> Edges:
+    """Messages in both directions, core by core; a neighbour stands there twice if messages go both ways."""
     other = traffic.source != traffic.destination
     source, destination = traffic.source[other], traffic.destination[other]
     one, two = np.concatenate([source, destination]), np.concatenate([destination, source])
-    pairs, is_pair = np.unique(one * cores + two, return_inverse=True)
-    weight = np.bincount(is_pair.ravel(), weights=np.tile(traffic.messages[other], 2), minlength=len(pairs)).astype(
-        np.float64
-    )
-    start = np.searchsorted(pairs, np.arange(cores + 1) * cores)
-    return start.astype(np.int64), (pairs % cores).astype(np.int64), weight
+    order = np.argsort(one, kind="stable")
+    start = np.searchsorted(one[order], np.arange(cores + 1))
+    return start.astype(np.int64), two[order], np.tile(traffic.messages[other], 2)[order]
 
 
 def _cut(row: IntArray, traffic: Traffic, room: Room) -> IntArray:
     """(K,) chip of each core: the row cut where few messages are separated, into no more chips than it needs.
 
-    Best of all ways in which every chip ends within at most CUT_SLACK places of where it may end at most, by the messages
-    whose both ends lie on one chip.
+    Best of all ways in which every chip ends within CUT_SLACK places, or fewer, of where it may end at most; by the
+    messages whose both ends lie on one chip.
     """
     filled = room.filled(row)
     place = np.empty(len(row), np.int64)
@@ -169,40 +168,36 @@ def _cut(row: IntArray, traffic: Traffic, room: Room) -> IntArray:
     low, high, weight = low[order], high[order], traffic.messages[order]
     latest = [end for _, end in filled]
     slack = max(1, min(CUT_SLACK, CUT_WORK // max(1, len(weight))))
-    inside: dict[int, float] = {0: 0.0}  # by where the chips so far end: messages that stay on one chip
+    begins, inside = np.zeros(1, np.int64), np.zeros(1)  # where the chips so far may end; messages that stay on one
     came_from: list[dict[int, int]] = []
     for last, end in enumerate(latest):
-        ends = {len(row)} if last == len(latest) - 1 else set(range(max(1, end - slack), end + 1))
-        better: dict[int, float] = {}
-        source: dict[int, int] = {}
-        for begin, before in inside.items():
+        ends = np.arange(max(1, end - slack), end + 1) if last < len(latest) - 1 else np.array([len(row)])
+        better, source = np.full(len(ends), -1.0), np.zeros(len(ends), np.int64)
+        for begin, before in zip(begins.tolist(), inside.tolist(), strict=True):
             reach = room.reach(row, begin)
             first, behind = np.searchsorted(high, (begin, reach))
             within = low[first:behind] >= begin
             kept = np.concatenate([[0.0], np.cumsum(weight[first:behind][within])])
-            kept_high = high[first:behind][within]
-            for cut in ends:
-                if begin < cut <= reach:
-                    value = before + float(kept[np.searchsorted(kept_high, cut)])
-                    if value > better.get(cut, -1.0):
-                        better[cut], source[cut] = value, begin
-        if not better:
-            return room.chips_of(row)
-        inside = better
-        came_from.append(source)
+            value = before + kept[np.searchsorted(high[first:behind][within], ends)]
+            value[(ends <= begin) | (ends > reach)] = -1.0
+            source[value > better] = begin
+            better = np.maximum(better, value)
+        possible = better >= 0
+        begins, inside = ends[possible], better[possible]
+        came_from.append(dict(zip(begins.tolist(), source[possible].tolist(), strict=True)))
     chip = np.zeros(len(row), np.int64)
     end = len(row)
     for index in reversed(range(len(latest))):
-        begin = came_from[index][end]
+        begin = came_from[index][end]  # chips filled to the brim are always among what was looked at
         chip[row[begin:end]] = index
         end = begin
     return chip
 
 
-def _refined(chip: IntArray, traffic: Traffic, room: Room) -> IntArray:
+def _refined(chip: IntArray, edges: Edges, room: Room) -> IntArray:
     """Move and swap cores as long as messages between chips fall, at most PASSES times over all cores."""
     cores, chips = len(chip), int(chip.max()) + 1
-    start, neighbour, weight = neighbours(traffic, cores)
+    start, neighbour, weight = edges
     chip = chip.copy()
     of_edge = np.repeat(np.arange(cores), np.diff(start))
     pull = np.zeros((cores, chips))  # messages of a core with those of each chip
@@ -253,9 +248,7 @@ def _refined(chip: IntArray, traffic: Traffic, room: Room) -> IntArray:
     return chip
 
 
-def _partner(
-    core: int, to: int, chip: IntArray, pull: FloatArray, edges: tuple[IntArray, IntArray, FloatArray]
-) -> int | None:
+def _partner(core: int, to: int, chip: IntArray, pull: FloatArray, edges: Edges) -> int | None:
     """The core of chip `to` with which a swap saves most; None if none saves anything."""
     start, neighbour, weight = edges
     home = chip[core]
@@ -263,7 +256,7 @@ def _partner(
     saved = pull[there, home] - pull[there, to] + pull[core, to] - pull[core, home]
     here = slice(start[core], start[core + 1])
     between = np.zeros(len(chip))
-    between[neighbour[here]] = weight[here]
+    np.add.at(between, neighbour[here], weight[here])
     saved -= 2 * between[there]  # these stay apart
     best = int(np.argmax(saved))
     return int(there[best]) if saved[best] > 1e-9 else None

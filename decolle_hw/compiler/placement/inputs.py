@@ -84,6 +84,11 @@ class Incoming:
         memory = np.maximum(words(np.ones_like(entries)) * entries, header * entries + each * synapses)
         return in_axons, memory
 
+    def synapse_counts(self) -> tuple[int, int]:
+        """Of a convolution: (all synapses but those into the padding, the most that a neuron may have)."""
+        taps = [int(fewest_taps(axis)[-1]) for axis in self._axes]  # of all neurons of the axis together
+        return self.shape[0] * self._sources_per_group * math.prod(taps), self._kernel_values
+
     def sources(self, channels: Edges) -> tuple[IntArray, IntArray]:
         """(C,) first and (C,) one behind the last source channel that each part of the channels needs."""
         edges = np.array(channels, np.int64)
@@ -192,7 +197,7 @@ class Incoming:
     def mask_counts(self, split: Split) -> IntArray:
         """(C, R, X, I) weights other than zero from each source neuron to each block."""
         edges = np.array(split.channels)
-        counts = (self._nonzero_before[edges[1:]] - self._nonzero_before[edges[:-1]]).astype(np.int64)
+        counts: IntArray = (self._nonzero_before[edges[1:]] - self._nonzero_before[edges[:-1]]).astype(np.int64)
         if self.shape[1:] == (1, 1):
             return counts
         return part_sums(part_sums(counts, split.rows, 1), split.columns, 2)

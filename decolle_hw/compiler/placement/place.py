@@ -25,6 +25,7 @@ NOTES = (
     "layers do not share cores; routing between cores is not considered",
     "out-axons: none for what goes to the host",
     "one memory entry per axon, however long; nengo-loihi cuts entries at 64 synapses, about an eighth more",
+    "where a neuron alone exceeds a limit, that limit and those of all out-axons are left aside in what is shown",
     "which cores of a chip are usable is not published: tiles are filled from (0, 0) on",
 )
 

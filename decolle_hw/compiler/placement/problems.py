@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from decolle_hw.compiler.placement.bounds import PopulationBound
+from decolle_hw.compiler.placement.bounds import PopulationBound, bounds_of
 from decolle_hw.compiler.placement.candidates import Candidate
 from decolle_hw.compiler.placement.chips import ChipLimits
 from decolle_hw.compiler.placement.choose import Chooser
@@ -25,7 +25,10 @@ REMEDIES: dict[Resource, str] = {
 
 
 def beyond_any_split(sites: Sites, chooser: Chooser) -> tuple[dict[str, BlockLimits], list[Problem]]:
-    """Limits that one neuron alone on a core exceeds, so no split helps; and the limits of each population without."""
+    """Limits that one neuron alone on a core exceeds, so no split helps; and the limits of each population without.
+
+    Where there are any, out-axons are lifted for all populations.
+    """
     limits = sites.limits.by_resource()
     found: dict[Site, list[tuple[Resource, int]]] = {}
     relaxed: dict[str, BlockLimits] = {}
@@ -37,6 +40,19 @@ def beyond_any_split(sites: Sites, chooser: Chooser) -> tuple[dict[str, BlockLim
         problems += [
             Problem(name, resource, needed, limits[resource], REMEDIES[resource]) for resource, needed in found[site]
         ]
+    if problems:
+        # How the rest would have to be cut to feed what cannot be placed is no use to anyone.
+        proved = bounds_of(sites, relaxed)
+        relaxed = {name: without(of_one, ["out-axons"]) for name, of_one in relaxed.items()}
+        least = {bound.population: bound.cores for bound in bounds_of(sites, relaxed)}
+        problems += [
+            Problem(
+                bound.population, "out-axons",
+                max(limits["out-axons"] + 1, sum(least[link.target] for link in sites.out_of[bound.population])),
+                limits["out-axons"], REMEDIES["out-axons"],
+            )
+            for bound in proved if bound.by_resource["out-axons"] is None
+        ]  # fmt: skip
     return relaxed, problems
 
 

@@ -74,7 +74,8 @@ def core_traffic(
                 np.add.at(outside, first[population] + destination, messages)
             else:
                 parts.append((first[link.source] + source, first[population] + destination, messages))
-    return _merged(parts, cores, outside)
+    ends = {(link.source, link.target) for links in sites.into.values() for link in links}
+    return _merged(parts, len(ends) < len(graph.connections), cores, outside)
 
 
 def figures(traffic: Traffic, chip: IntArray, x: IntArray, y: IntArray) -> TrafficFigures:
@@ -110,14 +111,16 @@ def _rate(name: str, rate: ArrayLike, shape: Shape) -> FloatArray:
     return values.reshape(shape)
 
 
-def _merged(parts: list[CorePairs], cores: int, outside: FloatArray) -> Traffic:
-    """Pairs that several connections have in common become one."""
+def _merged(parts: list[CorePairs], repeated: bool, cores: int, outside: FloatArray) -> Traffic:
+    """Pairs that several connections have in common become one; `repeated`: whether there may be any."""
     if not parts:
         nothing = np.zeros(0, np.int64)
         return Traffic(nothing, nothing, np.zeros(0, np.float64), outside)
     source, destination = (np.concatenate([part[which] for part in parts]) for which in range(2))
-    pairs, is_pair = np.unique(source * cores + destination, return_inverse=True)
     weights = np.concatenate([part[2] for part in parts])
+    if not repeated:
+        return Traffic(source, destination, weights, outside)
+    pairs, is_pair = np.unique(source * cores + destination, return_inverse=True)
     messages = np.bincount(is_pair.ravel(), weights=weights, minlength=len(pairs)).astype(np.float64)
     return Traffic(pairs // cores, pairs % cores, messages, outside)
 
