@@ -123,6 +123,23 @@ def test_out_axons_of_one_population_decide_the_cut_of_the_next() -> None:
     assert [core.out_axons for core in placement.cores] == [16, 0, 0]
 
 
+def test_the_bound_knows_that_out_axons_multiply_with_the_cores_behind() -> None:
+    # A core of p1 sees all 32 neurons of p0 (32 words) and has 14 words more: kernels of 2 channels, 7 words each.
+    # So p1 lies on 2 cores, each neuron of p0 takes 2 out-axons, and 16 of them are 8 neurons: 4 cores.
+    graph = chain((8, 1, 4), ((8, 1, 4), Geometry((1, 1))), ((4, 1, 4), Geometry((1, 7), padding=(0, 3))))
+    target = with_limits(LOIHI2, axon_atoms=1, shared_axon_slots=1, out_axons=16, synaptic_memory_bits=46 * 64)
+    placement = place(graph, target)
+    assert placement.fits
+    assert [(one.cores, one.bound.cores) for one in placement.tilings] == [(4, 4), (2, 2)]
+    assert placement.tilings[0].limited_by == "out-axons"
+
+
+def test_the_bound_of_synapses_stored_one_by_one_is_close() -> None:
+    placement = place(conv_chain([16, 16], [1, 1], 64, kernel=3), with_limits(LOIHI1, shared_weights=False))
+    assert placement.fits
+    assert placement.bound <= len(placement.cores) <= 1.10 * placement.bound
+
+
 def zoo(name: str) -> Graph:
     spec = load_model_spec(str(find_yaml(name, "models", "model")))
     return lower(graph_of_spec(spec, 11, 8))[-1][1]

@@ -50,7 +50,6 @@ class Chooser:
 
     sites: Sites
     limits: dict[str, BlockLimits]  # by population
-    counted: int = 0  # splits looked up or searched: what the search costs, whatever the machine
     _searched: dict[object, list[Candidate]] = field(default_factory=dict)
     _loads: dict[object, Load] = field(default_factory=dict)
 
@@ -188,7 +187,6 @@ class Chooser:
 
     def _sends(self, name: str, one: Candidate, loads: Sequence[Load]) -> bool:
         """Whether the out-axons of every core are within the limit."""
-        self.counted += 1
         if not loads:
             return True
         total = sum((load.per_core(one.split) for load in loads), np.zeros(one.split.parts, np.int64))
