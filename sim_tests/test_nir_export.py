@@ -155,7 +155,8 @@ def test_what_nir_cannot_say_is_refused_layer_by_layer(tmp_path):
 def test_decolle_neurons_come_back_only_with_their_sidecar(tmp_path):
     exported = export_nir(make_program("dense", "decolle", 1), tmp_path / "net.nir")
     exported.sidecar.unlink()
-    with pytest.raises(CompileError, match=r"(?s)type CubaLI: is not supported.*type Threshold: .*only with its sidecar"):
+    words = r"(?s)type CubaLI: is not supported.*type Threshold: .*only with its sidecar"
+    with pytest.raises(CompileError, match=words):
         import_nir(exported.graph)
 
 

@@ -169,7 +169,8 @@ def test_a_network_from_file_to_decisions(tmp_path):
 def test_all_layers_that_cannot_be_are_named():
     zero = layer(np.zeros((12, INPUTS)))
     far = layer(normal(1, 5, 12) * 1e-6, vth=1.0)
-    with pytest.raises(CompileError, match=r"(?s)layer 0 \(fc\): all its weights are zero.*layer 1.*vth 1 fills") as raised:
+    words = r"(?s)layer 0 \(fc\): all its weights are zero.*layer 1.*vth 1 fills"
+    with pytest.raises(CompileError, match=words) as raised:
         quantize(network(zero, far), steps=9, target="loihi2")
     assert raised.value.exit_code == 2
     with pytest.raises(CompileError, match="9000 neurons, one class each"):

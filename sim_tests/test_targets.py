@@ -10,7 +10,7 @@ import yaml
 
 from decolle_hw.errors import SpecError
 from decolle_hw.library import shipped_folder, shipped_names
-from decolle_hw.targets import Limit, Target, load_target
+from decolle_hw.targets import Limit, load_target
 
 
 @pytest.mark.parametrize("name", shipped_names("deploy"))

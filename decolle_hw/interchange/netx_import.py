@@ -20,9 +20,9 @@ from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.ranges import proven_ranges
 from decolle_hw.errors import CompileError, listed
 from decolle_hw.fixedpoint import ALIGN_SHIFT, VTH_MAX
+from decolle_hw.interchange.findings import Findings
 from decolle_hw.interchange.netx_file import NetxFile, read_netx
 from decolle_hw.interchange.netx_layers import NetxLayers
-from decolle_hw.interchange.findings import Findings
 
 MOST_CLASSES = 1024  # output neurons that are counted one by one
 

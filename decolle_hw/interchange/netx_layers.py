@@ -15,10 +15,10 @@ from decolle_hw.compiler.input_block import InputBlock
 from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer, map_size
 from decolle_hw.compiler.netx import NETX_MAX_DELAY
 from decolle_hw.errors import CompileError
+from decolle_hw.interchange.findings import Findings
 from decolle_hw.interchange.netx_file import Entry
 from decolle_hw.interchange.netx_neurons import WITHOUT_NEURONS, Neurons, bias_registers, read_neurons, whole_numbers
 from decolle_hw.interchange.netx_weights import conv_fields, dense_fields
-from decolle_hw.interchange.findings import Findings
 
 MOST_NEURONS = 1 << 24  # of a layer: what claims more is not made
 INPUT_WEIGHT, INPUT_BIAS = 64, 0  # of an input block that has none: lava.lib.dl.netx.hdf5.Network.create_input

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from decolle_hw.compiler.netx import NETX_BIAS_EXP
 from decolle_hw.fixedpoint import BIAS_EXP_MAX, BIAS_MANT_MAX, BIAS_MANT_MIN, DECAY_UNITY, VTH_MAX
-from decolle_hw.interchange.netx_file import Entry, Value
 from decolle_hw.interchange.findings import Findings
+from decolle_hw.interchange.netx_file import Entry, Value
 
 STOCK = ("CUBA", "LOIHI")
 # In netx a threshold from here on is above every voltage; the register ends one before it.

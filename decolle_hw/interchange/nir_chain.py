@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from decolle_hw.interchange.nir_file import Graph
 from decolle_hw.interchange.findings import Findings
+from decolle_hw.interchange.nir_file import Graph
 
 REMEDIES = {
     "AvgPool2d": "use SumPool2d, and divide the weights after it by the size of its window",

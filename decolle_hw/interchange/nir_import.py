@@ -23,11 +23,11 @@ import numpy as np
 from decolle_hw.compiler.layers import GEOMETRY_MAX, no_delay
 from decolle_hw.errors import CompileError, listed
 from decolle_hw.fixedpoint import DELAY_MAX
+from decolle_hw.interchange.findings import Findings
 from decolle_hw.interchange.float_network import FloatLayer, FloatNetwork
 from decolle_hw.interchange.float_synapse import Convolution, Floats, Matrix, Shape, Synapse, TooLargeError, fold
 from decolle_hw.interchange.nir_chain import chain_of, finite
 from decolle_hw.interchange.nir_file import Graph, read_graph
-from decolle_hw.interchange.findings import Findings
 from decolle_hw.interchange.nir_neurons import FIELDS as NEURON_FIELDS
 from decolle_hw.interchange.nir_neurons import SAME, Neurons, discretise
 from decolle_hw.interchange.nir_synapses import SYNAPSES, flattened

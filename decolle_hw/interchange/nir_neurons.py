@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from decolle_hw.fixedpoint import DECAY_UNITY
-from decolle_hw.interchange.float_synapse import Floats, Shape
 from decolle_hw.interchange.findings import Findings
+from decolle_hw.interchange.float_synapse import Floats, Shape
 
 SAME = 1e-6  # relative: numbers that differ by less were equal before float32 rounded them
 # Time constants of so many steps and more are meant as "never": 12 bits end at 8192, recordings long before.

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from decolle_hw.compiler.layers import GEOMETRY_MAX
-from decolle_hw.interchange.float_synapse import Convolution, Matrix, Pair, Shape, Synapse, sum_pooling
 from decolle_hw.interchange.findings import Findings
+from decolle_hw.interchange.float_synapse import Convolution, Matrix, Pair, Shape, Synapse, sum_pooling
 
 
 def matrix(node: Any, where: str, shape: Shape, findings: Findings) -> Matrix | None:
