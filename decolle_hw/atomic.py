@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from decolle_hw.errors import UsageError
 
@@ -16,11 +18,13 @@ def check_writable(path: Path) -> None:
     """Raise `UsageError` now if a file could not be written at `path` later: before the work, not after it."""
     if not path.name:
         raise UsageError(f"{str(path)!r}: is a folder; give the name of a file to write")
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder; give the name of a file to write")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path}: is a device or a pipe, which cannot be replaced at once; give the name of a file")
     try:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; give the name of a file to write")
+        if path.exists() and not path.is_file():
+            raise UsageError(
+                f"{path}: is a device or a pipe, which cannot be replaced at once; give the name of a file"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, probe = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
         os.close(handle)
@@ -51,6 +55,17 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def json_text(content: dict[str, Any]) -> str:
+    """As all our JSON files are written."""
+    return json.dumps(content, indent=2) + "\n"
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """A JSON file, complete or not at all."""
+    with new_file(path) as partial:
+        partial.write_text(json_text(content), encoding="utf-8")
 
 
 @contextmanager

@@ -122,6 +122,8 @@ class Target(_Section):
                 f"neurons_per_chip {self.neurons_per_chip.value} exceeds cores_per_chip {cores} x neurons_per_core "
                 f"{per_core} = {cores * per_core}"
             )
+        if per_core > self.neurons_per_chip.value:
+            yield f"neurons_per_core {per_core} exceeds neurons_per_chip {self.neurons_per_chip.value}"
         low, high = self.weight_exp.value
         if low > high:
             yield f"weight_exp {self.weight_exp.value}: the smaller exponent comes first"

@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from decolle_hw import data
-from decolle_hw.atomic import new_file
 from decolle_hw.compiler.artifact import load_artifact, newest_artifact
 from decolle_hw.compiler.program import Program, input_kind
 from decolle_hw.data.source import evenly_spread
@@ -154,12 +151,6 @@ def export_artifact(artifact: Path | None, output: Path | None, dt: float | None
         raise UsageError(f"--output {output}: the name must end in .nir, or `compile` would not know what it is")
     exported = export_nir(load_artifact(path), output, dt=dt or DEFAULT_DT)
     return [exported.graph, exported.sidecar], exported.notes
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """A JSON file, complete or not at all."""
-    with new_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def run_both(

@@ -173,3 +173,16 @@ def float_twin(program: Program) -> DecolleNetwork:
         layer.readout_weight.copy_(torch.from_numpy(stage[-1].readout_weight))
         layer.readout_bias.copy_(torch.from_numpy(stage[-1].readout_bias))
     return twin
+
+
+def many_channels(channels: int = 128) -> Program:
+    """A convolution and a pooling stage with a group per channel, more than Lava's `Conv` counts (127)."""
+    rng = np.random.default_rng(channels)
+    shape, steps = (2, 4, 4), 8
+    spikes_RTI = (rng.random((3, steps, 32)) < 0.2).astype(np.uint8)
+    convolution = make_convolution(rng, "cuba", shape, channels, 1, 0, SOFT)
+    silent = np.zeros_like(convolution.bias_mant)  # netx has another exponent of biases
+    convolution = with_threshold(dataclasses.replace(convolution, bias_mant=silent, bias_exp=6), spikes_RTI, 1)
+    c, h, w = convolution.map_shape
+    pool = pooling_stage(convolution.map_shape, 2, **readout(rng, c * (h // 2) * (w // 2), CLASSES))
+    return Program("many", (convolution, pool), ("a", "b", "c"), shape, steps, 0, "loihi2", "", "")

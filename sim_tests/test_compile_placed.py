@@ -16,6 +16,7 @@ from decolle_hw.compiler.artifact import load_artifact
 from decolle_hw.compiler.lowering.read import graph_of_program
 from decolle_hw.compiler.lowering.stages import lower
 from decolle_hw.compiling.pipeline import compile_trained
+from decolle_hw.library import shipped_folder
 from decolle_hw.targets import load_target
 from decolle_hw.training.runs import newest_run
 
@@ -92,8 +93,10 @@ def test_the_papers_networks_fit_near_the_lower_bound(decolle_hw, tmp_path, monk
 
 
 def test_an_artifact_is_placed_again(compiled, decolle_hw, tmp_path):
-    again = decolle_hw("compile", str(compiled / "tiny.net"), "--target", "loihi1", "-o", str(tmp_path / "one.net"))
+    wanted = ("--target", "loihi1", "-o", str(tmp_path / "one.net"), "--save-stages", str(tmp_path / "stages"))
+    again = decolle_hw("compile", str(compiled / "tiny.net"), *wanted)
     assert again.code == 0, again.err
+    assert len(list((tmp_path / "stages").iterdir())) == 5
     assert "no estimates: give recordings with --data" in again.out
     assert_same_layers(compiled / "tiny.net", tmp_path / "one.net")
     assert load_artifact(tmp_path / "one.net").target == "loihi1"
@@ -113,6 +116,9 @@ def test_targets(decolle_hw, tmp_path):
     one = decolle_hw("targets", "loihi2", "--json", str(tmp_path / "t.json"))
     assert one.code == 0 and "energy.synaptic_op" in one.out and "Davies et al. 2018" in one.out
     assert json.loads((tmp_path / "t.json").read_text())["loihi2"]["in_axons"]["confidence"] == "assumed"
+    (tmp_path / "mine.yaml").write_text((shipped_folder("deploy") / "loihi2.yaml").read_text())
+    same = decolle_hw("targets", str(tmp_path / "mine.yaml"), "--json", str(tmp_path / "mine.yaml"))
+    assert same.code == 2 and "is the target file itself" in same.err
     wrong = decolle_hw("targets", "loihi3")
     assert wrong.code == 2 and "did you mean 'loihi" in wrong.err
 
@@ -131,6 +137,8 @@ def test_targets(decolle_hw, tmp_path):
         (("digits", "--dry-run", "--cores", "2"), ("cores 5, allowed: at most 2 (3 too many",)),
         (("digits", "--dry-run", "--target", "loihi1"), ("dense0: neuron decolle", "dense2: neuron decolle")),
         (("nmnist-conv", "--dry-run", "--plastic", "1"), ("conv1: plastic convolution", "synapses: 6,422,528 ")),
+        (("digits", "--dry-run", "--utilisation", "1e-300"), ("utilisation 1e-300", "at least 0.00024")),
+        (("--stages", "digits", "--dry-run"), ("--stages only lists", "--dry-run, SOURCE")),
         (("missing.net",), ("missing.net", "does not exist")),
         (("missing.nir",), ("missing.nir", "does not exist")),
         (("missing.net", "--weight-bits", "4", "--dt", "0.1"), ("--weight-bits", "--dt")),
@@ -142,6 +150,26 @@ def test_wrong_input(decolle_hw, tmp_path, monkeypatch, arguments, words):
     assert outcome.code == 2
     assert all(word in outcome.err for word in words), outcome.err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_an_artifact_has_no_use_for(compiled, decolle_hw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = decolle_hw("compile", str(compiled / "tiny.net"), "--steps", "40", "--approximate", "-o", "k.net")
+    assert outcome.code == 2 and "--steps, --approximate: " in outcome.err and "20 steps stay" in outcome.err
+    outcome = decolle_hw("compile", str(compiled / "tiny.net"), "-o", 300 * "a" + ".net")
+    assert outcome.code == 2 and "cannot be written: File name too long" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_takes_its_place_before_all_is_written(compiled, decolle_hw, tmp_path, monkeypatch):
+    """An artifact beside the report of another would mislead."""
+
+    def interrupted(content):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("decolle_hw.page.html.page_html", interrupted)
+    outcome = decolle_hw("compile", str(compiled / "tiny.net"), "-o", str(tmp_path / "k.net"))
+    assert outcome.code == 130 and not list(tmp_path.iterdir())
 
 
 def test_an_artifact_is_not_replaced_by_what_is_made_of_it(compiled, decolle_hw, monkeypatch):

@@ -68,18 +68,15 @@ def chain(connection: Connection, *populations: Population) -> Graph:
     return Graph("net", connection.source_shape, populations, (connection,))
 
 
-def test_a_convolution_at_one_place_is_a_matrix() -> None:
-    unit = Population("conv0", "hidden", "cuba", (5, 1, 1), 0)
+def test_what_makes_no_difference_goes() -> None:
+    unit = Population("conv0", "hidden", "cuba", (5, 1, 3), 0)
+    odd = Connection(INPUT, "conv0", (3, 4, 9), Geometry((4, 1), stride=(7, 4), dilation=(1, 5)))
+    assert lowered(chain(odd, unit)).connections[0].geometry == Geometry((4, 1), stride=(1, 4), dilation=(1, 1))
+    # A convolution over all of its map stays one: its in-axons are pixels, those of a matrix would be neurons.
     whole = Connection(INPUT, "conv0", (3, 4, 2), Geometry((4, 2)))
-    assert lowered(chain(whole, unit)).connections[0].geometry is None
-    for geometry in (
-        Geometry((4, 2), groups=1, padding=(0, 1), stride=(1, 4)),  # sees less than the matrix would
-        Geometry((2, 1), dilation=(3, 1), stride=(9, 9)),
-    ):
-        kept = replace(whole, geometry=geometry)
-        assert lowered(chain(kept, unit)).connections[0].geometry == geometry
-    grouped = Connection(INPUT, "conv0", (5, 4, 2), Geometry((4, 2), groups=5))
-    assert lowered(chain(grouped, unit)).connections[0].geometry == grouped.geometry
+    assert lowered(chain(whole, replace(unit, shape=(5, 1, 1)))).connections[0].geometry == Geometry((4, 2))
+    full = Connection(INPUT, "conv0", (2, 1, 1), nonzero=np.ones((15, 2), bool))
+    assert lowered(chain(full, unit)).connections[0].nonzero is None
 
 
 def test_plastic_layers_get_readout_error_and_feedback() -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_programs import many_channels
 
-from decolle_hw.compiler.artifact import save_artifact
+from decolle_hw.compiler.artifact import load_artifact, save_artifact
 from decolle_hw.compiler.netx import as_netx_runs_it, netx_entries
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import CompileError
+from decolle_hw.sim.compare import compare
 from decolle_hw.sim.random_program import random_conv_program, random_program, random_spikes
 from decolle_hw.sim.reference import run_reference
 
@@ -29,6 +31,8 @@ try:
     from lava.proc.io.sink import RingBuffer as Sink
     from lava.proc.io.source import RingBuffer as Source
     from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
+
+    from decolle_hw.lava_backend.runner import run_lava
 except ImportError as error:
     if sys.version_info < (3, 11):
         raise  # there Lava is an ordinary dependency: what the project claims must not go untested in silence
@@ -92,6 +96,27 @@ def test_convolutions_and_pooling_spike_alike(seed: int, tmp_path: Path) -> None
         spikes_RTI = random_spikes(rng, program, 4)
         rates = run_reference(program, spikes_RTI).firing_rates()
     assert_netx_spikes_equal(program, spikes_RTI, tmp_path / "conv.net")
+
+
+@pytest.mark.parametrize("channels", [128, 129, 131, 254])  # 131 has no divisor but 1
+def test_fewer_groups_make_the_same_convolution(channels: int) -> None:
+    pool = many_channels(channels).layers[1]
+    weight, groups = pool.in_lava()
+    assert groups <= 127 and weight.shape[:2] == (channels, channels // groups)
+    for channel in range(channels):
+        first = channel // (channels // groups) * (channels // groups)
+        np.testing.assert_array_equal(np.flatnonzero(weight[channel].any((1, 2))) + first, [channel])
+        np.testing.assert_array_equal(weight[channel, channel - first], pool.weight[channel, 0])
+
+
+def test_more_groups_than_lava_counts(tmp_path: Path) -> None:
+    """In netx, and in our own Lava network: a group per channel, as the paper's pooling of 128 channels has."""
+    program = many_channels(128)
+    spikes_RTI = (np.random.default_rng(5).random((1, program.steps, 32)) < 0.2).astype(np.uint8)
+    assert_netx_spikes_equal(program, spikes_RTI, tmp_path / "many.net")
+    assert load_artifact(tmp_path / "many.net").layers[1].groups == 128
+    lava = run_lava(program, spikes_RTI, record=True)
+    assert compare(program, run_reference(program, spikes_RTI, record=True), lava).equal
 
 
 def test_delays(tmp_path: Path) -> None:

@@ -39,15 +39,13 @@ def test_decisions_are_those_of_the_reference(decolle_hw):
 
 
 @pytest.mark.usefixtures("folder")
-def test_shorter_recordings_end_in_silence_and_maps_are_flat(decolle_hw):
-    short = SPIKES_RTI.copy()
-    short[:, 9:] = 0
-    names = np.array(PROGRAM.classes)[LABELS]
-    np.savez("short.npz", spikes=SPIKES_RTI[:, :9].reshape(12, 9, *PROGRAM.input_shape).astype(float), labels=names)
-    outcome = decolle_hw("run", "--sim", "--backend", "reference", "--data", "short.npz", "--json", "r.json")
+def test_maps_are_flattened(decolle_hw):
+    maps = SPIKES_RTI.reshape(12, -1, *PROGRAM.input_shape).astype(float)
+    np.savez("maps.npz", spikes=maps, labels=np.array(PROGRAM.classes)[LABELS])
+    outcome = decolle_hw("run", "--sim", "--backend", "reference", "--data", "maps.npz", "--json", "r.json")
     assert outcome.code == 0, outcome.err
     predictions = [entry["prediction"] for entry in json.loads(Path("r.json").read_text())["predictions"]]
-    assert predictions == [PROGRAM.classes[index] for index in decide(PROGRAM, run_reference(PROGRAM, short))]
+    assert predictions == [PROGRAM.classes[index] for index in decide(PROGRAM, run_reference(PROGRAM, SPIKES_RTI))]
 
 
 @pytest.mark.usefixtures("folder")
@@ -65,6 +63,7 @@ def test_estimates_are_measured_on_them(decolle_hw):
     [
         ({"labels": LABELS}, "needed are spikes"),
         ({"spikes": SPIKES_RTI[:, :, 1:], "labels": LABELS}, "the network takes (1, 1, 60)"),
+        ({"spikes": SPIKES_RTI[:, :9], "labels": LABELS}, "recordings have 9 steps, those of the network 25; compile"),
         ({"spikes": 2 * SPIKES_RTI, "labels": LABELS}, "values other than 0 and 1"),
         ({"spikes": SPIKES_RTI, "labels": LABELS[1:]}, "12 recordings have 11 labels"),
         ({"spikes": SPIKES_RTI, "labels": LABELS + 100}, "no class of the network: 100, 101, 102"),

@@ -107,6 +107,7 @@ def test_a_users_own_file(tmp_path: Path) -> None:
         ({"boards": {}}, "boards: {} is not valid: "),
         ({"boards": {"Tiny": limit(0)}}, "boards.Tiny.value: 0 is not valid: "),
         ({"neurons_per_chip": limit(2**21)}, "neurons_per_chip 2097152 exceeds cores_per_chip 128 x neurons_per_core"),
+        ({"neurons_per_chip": limit(10)}, "neurons_per_core 8192 exceeds neurons_per_chip 10"),
         ({"mesh": limit([2, 2])}, "mesh 2x2 with cores_per_tile 4 has room for 16 cores, cores_per_chip is 128"),
         ({"axon_atoms": limit(1)}, "shared_axon_slots 2: axon_atoms 1 shares no axon, so it must be 1"),
         ({"neuron_models": limit(["cuba", "cuba"])}, "neuron_models ['cuba', 'cuba']: each at most once"),

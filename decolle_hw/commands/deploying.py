@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from decolle_hw.commands.options import check_outputs, data_option, not_nan, open_console, runs_option, set_option
+from decolle_hw.commands.options import (
+    check_outputs,
+    data_option,
+    given_options,
+    not_nan,
+    open_console,
+    runs_option,
+    set_option,
+)
+from decolle_hw.errors import UsageError
 
 
 @click.command(name="compile")
@@ -44,16 +53,21 @@ def compile_(
     SOURCE is a training run (default: the newest one), a network of lava-dl (.net) or in NIR (.nir), an artifact to
     be placed again, or, with --dry-run, a MODEL as in train. Writes NAME.net, NAME.report.json and NAME.report.html.
     """
+    if stages:
+        from decolle_hw.report.targets import print_stages
+
+        others = given_options() - {"--stages"}
+        if others:
+            raise UsageError(f"--stages only lists the stages of lowering; leave {', '.join(sorted(others))} out")
+        print_stages(open_console())
+        return
     from decolle_hw.compiler.rules import does_not_fit
     from decolle_hw.compiling.pipeline import compile_network
     from decolle_hw.compiling.request import Request, Wanted, layers_of
-    from decolle_hw.report.compiled import print_compiled, print_stages
+    from decolle_hw.report.compiled import print_compiled
     from decolle_hw.targets import load_target
 
     console = open_console()
-    if stages:
-        print_stages(console)
-        return
     wanted = Wanted(load_target(target), board, cores, utilisation, layers_of(plastic))
     request = Request(
         wanted, source, runs, output, dataset, weight_bits, overrides, approximate, steps, dt, dry_run, save_stages
@@ -90,11 +104,13 @@ def export(artifact: Path | None, format_: str, output: Path | None, dt: float |
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write every limit.")
 def targets(target: str | None, json_path: Path | None) -> None:
     """What there is to compile for; with TARGET (a name or a path to a YAML) every limit, its source and confidence."""
+    from decolle_hw.atomic import write_json
     from decolle_hw.report.targets import print_target, print_targets
     from decolle_hw.targets import load_target, shipped_targets
-    from decolle_hw.workflow import write_json
 
     check_outputs(json=json_path)
+    if json_path is not None and target is not None and json_path.resolve() == Path(target).resolve():
+        raise UsageError(f"--json {json_path}: is the target file itself; give another name")
     console = open_console()
     found = shipped_targets() if target is None else [load_target(target)]
     if target is None:

@@ -66,9 +66,10 @@ def evaluate(
     run: Path | None, dataset: str | None, split: Any, weights: Any, json_path: Path | None, device: str, runs: Path
 ) -> None:
     """Test the float network of a training RUN (default: the newest one)."""
+    from decolle_hw.atomic import write_json
     from decolle_hw.fidelity.intervals import wilson_interval
     from decolle_hw.report.training import print_evaluated
-    from decolle_hw.workflow import evaluate_model, write_json
+    from decolle_hw.workflow import evaluate_model
 
     check_outputs(json=json_path)
     console = open_console()

@@ -48,7 +48,8 @@ def run(
 
     In Lava every spike is compared with the integer reference; exit code 1 if one differs.
     """
-    from decolle_hw.workflow import require_simulator, run_artifact, write_json
+    from decolle_hw.atomic import write_json
+    from decolle_hw.workflow import require_simulator, run_artifact
 
     require_simulator(sim, hw)
     check_outputs(json=json_path, csv=csv_path)
@@ -104,9 +105,9 @@ def verify(
     Lava is compared with the reference in every spike, u, v (and r) of every layer at every step. Exit code 1 if one
     differs, or if accuracy falls by more than --max-drop.
     """
+    from decolle_hw.atomic import write_json
     from decolle_hw.verify.tables import print_random, print_verification
     from decolle_hw.verify.verification import verify_artifact, verify_random
-    from decolle_hw.workflow import write_json
 
     console = open_console()
     if networks is not None:

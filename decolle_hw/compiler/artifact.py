@@ -47,16 +47,19 @@ _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeErro
 def save_artifact(program: Program, path: Path) -> None:
     """Write the artifact; it appears complete or not at all.
 
-    Raises `CompileError` if netx would not run a cuba network as it is, `UsageError` if `path` cannot be written.
+    Raises as `artifact_bytes`, and `UsageError` if `path` cannot be written.
     """
-    entries = netx_entries(program)
-    content = _content(program, entries)
+    content = artifact_bytes(program)
     with new_file(path) as partial:
         partial.write_bytes(content)
 
 
-def _content(program: Program, entries: dict[str, Any]) -> bytes:
-    """The file, made in memory: HDF5 crashes the process where a disk is full."""
+def artifact_bytes(program: Program) -> bytes:
+    """The file, made in memory: HDF5 crashes the process where a disk is full.
+
+    Raises `CompileError` if netx would not run a cuba network as it is.
+    """
+    entries = netx_entries(program)
     with h5py.File("artifact", "w", libver=LIBVER, driver="core", backing_store=False) as file:
         for name, value in entries.items():
             file.create_dataset(name, data=value, compression="gzip" if np.ndim(value) > 1 else None)

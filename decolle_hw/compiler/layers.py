@@ -299,6 +299,22 @@ class ConvLayer(Layer):
         inside = places[(places >= 0) & (places < inputs)]
         return np.bincount(inside, minlength=inputs).astype(np.int64)
 
+    def in_lava(self) -> tuple[NDArray[np.int32], int]:
+        """Plain weights and groups of the same convolution, in the at most 127 groups that Lava's `Conv` counts.
+
+        Where there are more, neighbours become one group with weights of zero between them.
+        """
+        weight = self.plain_weight
+        groups = max(count for count in range(1, GEOMETRY_MAX + 1) if self.groups % count == 0)
+        merged = self.groups // groups
+        if merged == 1:
+            return weight, groups
+        channels, inputs = weight.shape[:2]
+        wide = np.zeros((channels, merged, inputs, *weight.shape[2:]), np.int32)
+        channel = np.arange(channels)
+        wide[channel, channel // (channels // self.groups) % merged] = weight
+        return wide.reshape(channels, merged * inputs, *weight.shape[2:]), groups
+
     @property
     def is_pooling(self) -> bool:
         return self.pooling
@@ -316,7 +332,7 @@ class ConvLayer(Layer):
             value = getattr(self, name)
             yield name, not isinstance(value, tuple) or len(value) == 2, "one number, or two: (y, x)"
             yield name, all(smallest <= size <= GEOMETRY_MAX for size in _both(value)), f"{smallest}..{GEOMETRY_MAX}"
-        yield "groups", 1 <= self.groups <= GEOMETRY_MAX, f"1..{GEOMETRY_MAX}"
+        yield "groups", self.groups >= 1, "1 or more"
         channels, groups = self.input_shape[0], self.groups
         yield "groups", channels % groups == 0 and shape[0] % groups == 0, "a divisor of both numbers of channels"
         yield "weight", shape[1] == channels // groups, f"{channels // groups} input channels per group"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decolle_hw.atomic import new_file
+from decolle_hw.atomic import write_json
 from decolle_hw.compiler.estimates.activity import Activity
 from decolle_hw.compiler.lowering.graph import Graph
-from decolle_hw.compiler.lowering.stages import STAGES, TILES, Options, lower
+from decolle_hw.compiler.lowering.stages import TILES, Options, lower
 from decolle_hw.compiler.placement import Placement, place
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.rules import Subject, Violation, violations
@@ -71,12 +70,6 @@ def save_stages(mapped: Mapped, folder: Path) -> list[Path]:
     paths: list[Path] = []
     for number, (name, content) in enumerate(contents, 1):
         path = folder / f"{number}-{name}.json"
-        with new_file(path) as partial:
-            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(content, path)
         paths.append(path)
     return paths
-
-
-def stage_names() -> list[tuple[str, str]]:
-    """(name, what it does) of all stages in order."""
-    return [*((name, text) for name, _, text in STAGES), TILES]

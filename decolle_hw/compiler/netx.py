@@ -104,6 +104,7 @@ def _dense_entries(layer: DenseLayer, index: int) -> dict[str, Any]:
 
 def _conv_entries(layer: ConvLayer) -> dict[str, Any]:
     """Lava's `Conv` takes any integer as it is: no exponent, no sign mode."""
+    weight, groups = layer.in_lava()
     return {
         "type": np.bytes_("conv"),
         "shape": np.array(layer.map_shape),
@@ -113,8 +114,8 @@ def _conv_entries(layer: ConvLayer) -> dict[str, Any]:
         "stride": np.array(layer.strides),
         "padding": np.array(layer.paddings),
         "dilation": np.array(layer.dilations),
-        "groups": layer.groups,
-        "weight": layer.plain_weight,
+        "groups": groups,
+        "weight": weight,
     }
 
 

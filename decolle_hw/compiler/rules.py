@@ -75,8 +75,10 @@ def _plastic_convolution(subject: Subject) -> Iterator[Violation]:
     if not wrong:
         return
     connections = tuple(replace(connection, plastic=False) for connection in graph.connections)
-    shared = {bound.population: bound.cores for bound in lower_bounds(replace(graph, connections=connections), target)}
-    unshared = {bound.population: bound.cores for bound in lower_bounds(graph, target)}
+    used = subject.placement.utilisation
+    fixed = replace(graph, connections=connections)
+    shared = {bound.population: bound.cores for bound in lower_bounds(fixed, target, used)}
+    unshared = {bound.population: bound.cores for bound in lower_bounds(graph, target, used)}
     for connection in wrong:
         name = connection.target
         remedy = (

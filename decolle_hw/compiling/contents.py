@@ -17,6 +17,7 @@ from decolle_hw.compiler.lowering.graph import Population
 from decolle_hw.compiler.placement import Core, Tiling
 from decolle_hw.compiling.pipeline import Compiled
 from decolle_hw.fidelity.summary import Fidelity
+from decolle_hw.fixedpoint import weight_limits
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.page import content as page
 from decolle_hw.sim.reference import run_reference
@@ -62,8 +63,12 @@ def _layer_names(compiled: Compiled) -> dict[int, str]:
 def _placement(compiled: Compiled, target: Target) -> page.PlacementFigures:
     placement = compiled.mapped.placement
     messages = placement.traffic
+    measured = compiled.estimate is not None
+    assumed = "" if measured else "; nothing was measured: every neuron is taken to spike at every step"
     traffic = (
-        page.Figure("messages", messages.total, "per step", "one for each spike and each core that it goes to"),
+        page.Figure(
+            "messages", messages.total, "per step", f"one for each spike and each core that it goes to{assumed}"
+        ),
         page.Figure("within a core", messages.within_core, "per step"),
         page.Figure("within a tile", messages.within_tile, "per step"),
         page.Figure("between tiles", messages.between_tiles, "per step"),
@@ -71,7 +76,6 @@ def _placement(compiled: Compiled, target: Target) -> page.PlacementFigures:
         page.Figure("hops east-west", messages.hops_east_west, "per step", "from tile to tile inside a chip"),
         page.Figure("hops north-south", messages.hops_north_south, "per step"),
     )
-    assumed = () if compiled.estimate is not None else ("traffic: every neuron is taken to spike at every step",)
     return page.PlacementFigures(
         cores=tuple(_core(core) for core in placement.cores),
         populations=tuple(
@@ -86,7 +90,7 @@ def _placement(compiled: Compiled, target: Target) -> page.PlacementFigures:
         board=placement.board,
         board_chips=placement.board_chips,
         traffic=traffic,
-        notes=(*placement.notes, *assumed),
+        notes=placement.notes,
     )
 
 
@@ -138,8 +142,9 @@ def _weights(compiled: Compiled, names: dict[int, str]) -> Iterator[page.Weights
             continue
         # `weight_scale` counts integers after `weight_exp`.
         scale = float(2.0**layer.weight_exp / figures["weight_scale"]) if figures.get("weight_scale") else 1.0
+        _, _, step = weight_limits(layer.weight_bits, layer.sign_mode)
         yield page.Weights(
-            names[index], layer.weight * scale, scale * (2 if layer.sign_mode == "mixed" else 1),
+            names[index], layer.weight * scale, scale * step,
             next(before, None), layer.weight_bits, figures.get("weight_error_rms"),
         )  # fmt: skip
 

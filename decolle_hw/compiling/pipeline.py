@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from decolle_hw import data
-from decolle_hw.compiler.artifact import save_artifact
+from decolle_hw.atomic import json_text, new_file
+from decolle_hw.compiler.artifact import artifact_bytes
 from decolle_hw.compiler.estimates.estimate import estimate
 from decolle_hw.compiler.estimates.result import Estimate
 from decolle_hw.compiler.lowering.read import graph_of_program
@@ -28,7 +30,7 @@ from decolle_hw.progress import working
 from decolle_hw.quantization.compile import Compilation, calibration_set, compile_run
 from decolle_hw.sim.activity import measure
 from decolle_hw.targets import load_target
-from decolle_hw.workflow import spread, stream_test_recordings, write_json
+from decolle_hw.workflow import spread, stream_test_recordings
 
 CHECKED_RECORDINGS = 512  # compile measures float against integer on at most so many test recordings
 MEASURED_RECORDINGS = 32  # and the activity that estimates rest on, on so many
@@ -64,6 +66,8 @@ class Compiled:
             "network": self.mapped.graph.name,
             "target": self.request.wanted.target.name,
             "source": self.source.described,
+            "steps": None if self.program is None else self.program.steps,
+            "prediction": None if self.program is None else self.program.prediction,
             "fits": not self.mapped.violations,
             "violations": [asdict(violation) for violation in self.mapped.violations],
             "placement": self.mapped.placement.to_json(),
@@ -123,7 +127,7 @@ def compile_network(request: Request, console: Console) -> Compiled:
         estimated = estimate(program, mapped.graph, mapped.placement, request.wanted.target, activity)
     compiled = Compiled(
         request, source, mapped, program, compilation, fidelity, estimated,
-        None if measured is None else measured[:1], paths,
+        None if measured is None else measured[:1],
     )  # fmt: skip
     return _write(compiled, paths)
 
@@ -153,14 +157,19 @@ def _recordings_of(program: Program, dataset: str) -> NDArray[Any]:
 
 def _write(compiled: Compiled, paths: tuple[Path, Path, Path]) -> Compiled:
     from decolle_hw.compiling.contents import page_content
-    from decolle_hw.page.html import write_page
+    from decolle_hw.page.html import page_html
 
-    artifact, report, page = paths
     assert compiled.program is not None
-    save_artifact(compiled.program, artifact)
-    write_json(compiled.to_json(), report)
-    write_page(page_content(compiled), page)
-    return compiled
+    contents = (
+        artifact_bytes(compiled.program),
+        json_text(compiled.to_json()).encode(),
+        page_html(page_content(compiled)).encode(),
+    )
+    # They belong together: none takes its place before all are written.
+    with ExitStack() as stack:
+        for partial, content in zip([stack.enter_context(new_file(path)) for path in paths], contents, strict=True):
+            partial.write_bytes(content)
+    return replace(compiled, written=paths + _write_stages(compiled.mapped, compiled.request))
 
 
 def _write_stages(mapped: Mapped, request: Request) -> tuple[Path, ...]:

@@ -12,6 +12,7 @@ from decolle_hw.compiler.lowering.graph import Graph
 from decolle_hw.compiler.lowering.read import graph_of_program, graph_of_spec
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiling.request import Request
+from decolle_hw.errors import UsageError
 from decolle_hw.interchange.netx_import import import_netx
 from decolle_hw.quantization.compile import DEFAULT_WEIGHT_BITS, weight_bits_of
 from decolle_hw.spec import ModelSpec, load_model_spec
@@ -78,6 +79,16 @@ def _of_net(path: Path, request: Request) -> Source:
     """An artifact of ours as it is; anything else is read as lava-dl's netx would."""
     if path.is_file() and h5py.is_hdf5(path) and _is_ours(path):
         program = replace(load_artifact(path), target=request.wanted.target.name)
+        useless = [
+            option
+            for option, given in (("--steps", request.steps is not None), ("--approximate", request.approximate))
+            if given
+        ]
+        if useless:
+            raise UsageError(
+                f"{', '.join(useless)}: {path} is an artifact of decolle-hw, whose integers and {program.steps} steps "
+                "stay as they are; leave out, or compile again what it was made from"
+            )
         return Source(f"artifact {path}", graph_of_program(program), len(program.classes), program=program)
     imported = import_netx(
         path, approximate=request.approximate, steps=request.steps, target=request.wanted.target.name
@@ -85,7 +96,7 @@ def _of_net(path: Path, request: Request) -> Source:
     program = imported.program
     return Source(
         f"{path} of lava-dl", graph_of_program(program), len(program.classes), program=program,
-        notes=imported.notes, warnings=imported.warnings,
+        notes=(*imported.notes, how_it_runs(program)), warnings=imported.warnings,
     )  # fmt: skip
 
 
@@ -107,5 +118,18 @@ def _of_nir(path: Path, request: Request) -> Source:
     program = imported.program
     return Source(
         f"{path} (NIR)", graph_of_program(program), len(program.classes), program=program,
-        notes=imported.notes, warnings=imported.warnings,
+        notes=(*imported.notes, how_it_runs(program)), warnings=imported.warnings,
     )  # fmt: skip
+
+
+DECISIONS = {
+    "sum": "the class with the largest readout of all its spikes",
+    "mode": "the class that has the largest readout in most steps",
+    "voltage": "the class with the highest voltage after the last step, as its neurons cannot spike",
+}
+
+
+def how_it_runs(program: Program) -> str:
+    """What a network from elsewhere does with a recording."""
+    takes = "an image" if program.input_block is not None else "spikes"
+    return f"a recording is {takes} for {program.steps} steps (--steps); decides for {DECISIONS[program.prediction]}"

@@ -57,11 +57,12 @@ class SpikeArrays:
 def stream_spikes(
     path: str | Path, input_shape: tuple[int, int, int], classes: Sequence[str], steps: int, samples: int | None = None
 ) -> SpikeArrays:
-    """Recordings of a file, cut to `steps` or filled up with silence.
+    """Recordings of a file.
 
     Args:
         input_shape: (c, h, w) of the network's inputs.
         classes: names of the network's classes; a label is one of them.
+        steps: of a recording of the network.
         samples: at most so many, evenly spread over the file.
 
     Raises `DataError` for a file that is missing, damaged, or does not fit the network.
@@ -76,13 +77,16 @@ def stream_spikes(
         raise DataError(f"{file}: spikes has shape {spikes.shape}, the network takes {input_shape}; {NEEDED}")
     if spikes.dtype.kind not in "iubf" or not np.isin(spikes, (0, 1)).all():
         raise DataError(f"{file}: spikes has values other than 0 and 1; {NEEDED}")
+    if spikes.shape[1] != steps:
+        raise DataError(
+            f"{file}: its recordings have {spikes.shape[1]} steps, those of the network {steps}; compile the network "
+            f"with --steps {spikes.shape[1]}, or cut or fill up the recordings"
+        )
     labels = read_classes(file, "labels", classes)
     if len(labels) != len(spikes):
         raise DataError(f"{file}: {len(spikes)} recordings have {len(labels)} labels; {NEEDED}")
     chosen = evenly_spread(len(labels), samples)
     chosen = np.arange(len(labels)) if chosen is None else chosen
-    spikes_RTI = np.zeros((len(chosen), steps, inputs), np.uint8)
-    known = min(steps, spikes.shape[1])
-    spikes_RTI[:, :known] = spikes[chosen, :known].reshape(len(chosen), known, inputs)
+    spikes_RTI = spikes[chosen].reshape(len(chosen), steps, inputs).astype(np.uint8)
     names = tuple(f"spikes/{index}" for index in chosen)
     return SpikeArrays(spikes_RTI, labels[chosen], names, tuple(classes), input_shape)

@@ -155,10 +155,11 @@ def _matrix(layer: DenseLayer, slot: int, emptied_at: int) -> Dense | DelayDense
 
 
 def _convolution(layer: ConvLayer) -> Conv:
+    weight, groups = layer.in_lava()
     return Conv(
-        weight=layer.plain_weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1).copy(),
+        weight=weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1).copy(),
         input_shape=layer.input_shape[::-1], stride=layer.strides[::-1], padding=layer.paddings[::-1],
-        dilation=layer.dilations[::-1], groups=layer.groups,
+        dilation=layer.dilations[::-1], groups=groups,
     )  # fmt: skip
 
 

@@ -5,22 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 
 from decolle_hw.compiler.estimates.result import Estimate
-from decolle_hw.compiler.mapping import stage_names
 from decolle_hw.compiler.placement import RESOURCES, Placement
 from decolle_hw.compiling.pipeline import Compiled
 from decolle_hw.fidelity.summary import Fidelity
 from decolle_hw.progress import percent
 from decolle_hw.report.tables import new_table, with_interval
-
-
-def print_stages(console: Console) -> None:
-    """`compile --stages`."""
-    table = new_table("stage", "what it does")
-    table.columns[1].justify = "left"
-    for number, (name, text) in enumerate(stage_names(), 1):
-        table.add_row(f"{number} {name}", text)
-    console.print(table)
-    console.print("`decolle-hw compile --save-stages FOLDER` writes the result of each as JSON")
 
 
 def print_compiled(compiled: Compiled, console: Console) -> None:

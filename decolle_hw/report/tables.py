@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 
 from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.progress import percent
-from decolle_hw.sim.compare import Comparison
+
+if TYPE_CHECKING:  # tables of targets and stages need no simulator
+    from decolle_hw.sim.compare import Comparison
 
 
 def with_interval(hits: int, count: int) -> str:

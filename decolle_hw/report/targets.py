@@ -1,4 +1,4 @@
-"""Tables of `targets`: what there is to compile for, and every limit with its source."""
+"""Tables of `targets` and of `compile --stages`: what there is to compile for, in which steps. They import little."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from decolle_hw.compiler.lowering.stages import stage_names
 from decolle_hw.report.tables import new_table
 from decolle_hw.targets import Target, shown
+
+UNITS = {"energy": " pJ", "time": " ns", "static_power_mw": " mW"}
 
 
 def print_targets(targets: Sequence[Target], console: Console) -> None:
@@ -30,10 +33,22 @@ def print_target(target: Target, console: Console) -> None:
     table.columns[-1].justify = "left"
     for name, limit in target.limits:
         note = f"\n{limit.note}" if limit.note else ""
-        table.add_row(name, shown(limit.value), limit.confidence, f"{limit.source}{note}")
+        unit = UNITS.get(name.partition(".")[0], "")
+        table.add_row(name, f"{shown(limit.value)}{unit}", limit.confidence, f"{limit.source}{note}")
     for name, board in target.boards.items():
-        table.add_row(f"board {name}", f"{board.value:,} chips", board.confidence, board.source)
+        chips = f"{board.value:,} chip{'s' if board.value > 1 else ''}"
+        table.add_row(f"board {name}", chips, board.confidence, board.source)
     for name in ("energy", "time", "static_power_mw"):
         if getattr(target, name) is None:
             table.add_row(name, "not known", "", "")
     console.print(table)
+
+
+def print_stages(console: Console) -> None:
+    """`compile --stages`."""
+    table = new_table("stage", "what it does")
+    table.columns[1].justify = "left"
+    for number, (name, text) in enumerate(stage_names(), 1):
+        table.add_row(f"{number} {name}", text)
+    console.print(table)
+    console.print("`decolle-hw compile --save-stages FOLDER` writes the result of each as JSON")

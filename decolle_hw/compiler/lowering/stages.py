@@ -29,29 +29,31 @@ Stage = Callable[[Graph, Options], Graph]
 
 
 def normalise(graph: Graph, options: Options) -> Graph:
-    """One word for one thing: what is a matrix in all but name becomes one.
+    """One word for one thing: what makes no difference is written as if it were not there.
 
-    A convolution without groups whose kernel covers all of its input and that stands at one place only is a dense
-    layer (in the order of its input, channel by channel); so is one of 1x1 on a map of one pixel. A mask without
-    a zero is no mask.
+    A stride along an axis with one place only, a dilation of a kernel of one, a mask without a zero.
     """
-    connections: list[Connection] = []
-    for connection in graph.connections:
-        geometry = connection.geometry
-        if geometry is not None and _is_matrix(connection, geometry, graph.population(connection.target)):
-            connection = replace(connection, geometry=None)
-        if connection.nonzero is not None and bool(np.all(connection.nonzero)):
-            connection = replace(connection, nonzero=None)
-        connections.append(connection)
-    return replace(graph, connections=tuple(connections))
+    connections = tuple(
+        replace(
+            connection,
+            geometry=_plain(connection.geometry, graph.population(connection.target)),
+            nonzero=None if connection.nonzero is None or bool(np.all(connection.nonzero)) else connection.nonzero,
+        )
+        for connection in graph.connections
+    )
+    return replace(graph, connections=connections)
 
 
-def _is_matrix(connection: Connection, geometry: Geometry, target: Population) -> bool:
-    return (
-        geometry.groups == 1 and geometry.padding == (0, 0) and target.shape[1:] == (1, 1)
-        and target.pool_size == 1 and geometry.dilation == (1, 1)
-        and geometry.kernel == connection.source_shape[1:]
-    )  # fmt: skip
+def _plain(geometry: Geometry | None, target: Population) -> Geometry | None:
+    if geometry is None:
+        return None
+    stride_y, stride_x = (
+        1 if places == 1 else stride for places, stride in zip(target.shape[1:], geometry.stride, strict=True)
+    )
+    dilation_y, dilation_x = (
+        1 if taps == 1 else dilation for taps, dilation in zip(geometry.kernel, geometry.dilation, strict=True)
+    )
+    return replace(geometry, stride=(stride_y, stride_x), dilation=(dilation_y, dilation_x))
 
 
 def pooling(graph: Graph, options: Options) -> Graph:
@@ -135,12 +137,17 @@ def learning(graph: Graph, options: Options) -> Graph:
 
 
 STAGES: tuple[tuple[str, Stage, str], ...] = (
-    ("normalise", normalise, "convolutions that are matrices, masks without a zero"),
+    ("normalise", normalise, "strides, dilations and masks that make no difference"),
     ("pooling", pooling, "max-pooling becomes populations of memoryless OR neurons"),
     ("delays", delays, "by how many steps each population runs later than the float network"),
     ("learning", learning, "readout, error and feedback of each plastic layer"),
 )
 TILES = ("tiles", "populations cut into blocks, one per core; cores to chips")
+
+
+def stage_names() -> list[tuple[str, str]]:
+    """(name, what it does) of all stages in order."""
+    return [*((name, text) for name, _, text in STAGES), TILES]
 
 
 def lower(graph: Graph, options: Options = Options()) -> tuple[tuple[str, Graph], ...]:
