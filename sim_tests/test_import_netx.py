@@ -285,6 +285,19 @@ def test_delays_of_a_square_layer_are_those_of_its_neurons(tmp_path: Path) -> No
         assert dense.num_inputs == layer["weight"].shape[1]
 
 
+@pytest.mark.parametrize(("threshold", "delay", "spikes"), [(1000, 3, 0), (10, 3, 2), (10, 0, 0), (10, 1, 1)])
+def test_spikes_that_outlive_a_reset_in_a_delay(threshold: int, delay: int, spikes: int, tmp_path: Path) -> None:
+    """A bias fires layer 1 at steps 0 and 1, before its reset; layer 2, reset at step 3, hears what comes later."""
+    neuron = {**NEURON, "vDecay": 4095, "vThMant": threshold}
+    biased = {"type": "dense", "shape": [1], "weight": np.array([[2]]), "bias": np.array([20]), "neuron": neuron}
+    layers = [biased, biased, {**biased, "delay": np.array([delay])}]
+    warnings = import_netx(write_layers(tmp_path / "a.net", layers)).warnings
+    expected = f"layer 2 'dense': its delays bring {spikes} spike{'s' * (spikes > 1)} that biases make before the reset"
+    assert [warning.startswith(expected) for warning in warnings] == [True] * (spikes > 0)
+    first = {**biased, "delay": np.array([delay])}
+    assert not import_netx(write_layers(tmp_path / "b.net", [first, biased])).warnings  # nothing is before it
+
+
 def test_other_biases(layers: Layers, tmp_path: Path) -> None:
     """Per neuron in netx's order (x, y, channel); with exponent 7 where only that makes them fit."""
     per_neuron = np.random.default_rng(0).integers(-60, 60, (3, 4, 3))

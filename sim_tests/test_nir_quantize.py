@@ -192,7 +192,7 @@ def test_more_groups_than_lava_can_count():
     kernel = np.random.default_rng(1).normal(0.5, 0.5, (130, 1, 1, 1))
     many = FloatLayer("dw", Convolution(kernel, groups=130), (130, 1, 2), np.zeros(260), 0.0, 0.9, 1.0)
     program, _ = quantize(FloatNetwork("net", (many,), (130, 1, 2)), steps=9, target="loihi2")
-    assert program.layers[0].groups == 1 and program.layers[0].weight.shape == (130, 130, 1, 1)
+    assert program.layers[0].groups == 130 and program.layers[0].weight.shape == (130, 1, 1, 1)
     spikes_RTI = recordings(1, 260)
     mine, theirs = run_reference(program, spikes_RTI).layers[0].spikes, simulate(
         FloatNetwork("net", (many,), (130, 1, 2)), spikes_RTI

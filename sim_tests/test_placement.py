@@ -32,6 +32,7 @@ from decolle_hw.compiler.lowering.read import graph_of_spec
 from decolle_hw.compiler.lowering.stages import lower
 from decolle_hw.compiler.placement import Placement, lower_bounds, place, traffic
 from decolle_hw.compiler.placement.site import Site
+from decolle_hw.compiler.placement.split import Split, longest_range, pack
 from decolle_hw.errors import CompileError, SpecError, UsageError
 from decolle_hw.library import find_yaml
 from decolle_hw.spec import load_model_spec
@@ -140,6 +141,21 @@ def test_the_bound_of_synapses_stored_one_by_one_is_close() -> None:
     assert placement.bound <= len(placement.cores) <= 1.10 * placement.bound
 
 
+def test_the_bound_knows_that_weights_other_than_zero_need_out_axons() -> None:
+    # Half of the 9 neurons behind have no weight at all, 7 fit a core: most sources need one core, or two if their
+    # weights lie more than 7 neurons apart.
+    mask = np.random.default_rng(0).random((9, 600)) < 0.5
+    mask[:, ::10] = False
+    graph = chain((2, 10, 10), ((6, 10, 10), Geometry((3, 3), padding=(1, 1))), ((9, 1, 1), None))
+    masked = replace(graph, connections=(graph.connections[0], replace(graph.connections[1], nonzero=mask)))
+    target = with_limits(LOIHI2, neurons_per_core=150, out_axons=60)
+    first, second = lower_bounds(masked, target)
+    assert (first.cores, second.cores) == (math.ceil(np.count_nonzero(mask.any(axis=0)) / 60), 1)
+    first, second = lower_bounds(masked, with_limits(target, neurons_per_core=7))
+    apart = sum(2 if np.ptp(np.flatnonzero(column)) >= 7 else 1 for column in mask.T if column.any())
+    assert second.neurons_per_core == 7 and first.by_resource["out-axons"] == math.ceil(apart / 60)
+
+
 def zoo(name: str) -> Graph:
     spec = load_model_spec(str(find_yaml(name, "models", "model")))
     return lower(graph_of_spec(spec, 11, 8))[-1][1]
@@ -218,6 +234,35 @@ def test_chips_take_parts_that_talk_to_each_other() -> None:
     assert whole.total == pytest.approx(whole.within_core + whole.within_tile + whole.between_tiles + taken)
 
 
+def web(seed: int) -> Graph:
+    """Populations of 5 to 95 neurons that send to each other at random."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(4, 14))
+    sizes = (rng.integers(1, 20, count) * 5).tolist()
+    connections = [Connection(INPUT, f"p{index}", (4, 1, 1)) for index in range(count)]
+    for _ in range(int(rng.integers(count, 3 * count))):
+        one, other = rng.integers(0, count, 2)
+        connections.append(Connection(f"p{one}", f"p{other}", (sizes[one], 1, 1)))
+    return Graph("web", (4, 1, 1), tuple(population(f"p{i}", size) for i, size in enumerate(sizes)), tuple(connections))
+
+
+def test_every_chip_that_is_counted_holds_a_core() -> None:
+    target = with_limits(LOIHI2, neurons_per_chip=100)
+    placements = [place(web(seed), target) for seed in range(60)]
+    for placement in placements:
+        assert {core.chip for core in placement.cores} == set(range(placement.chips))
+    assert max(placement.chips for placement in placements) > 5
+
+
+def test_cores_of_very_different_sizes_fill_their_chips() -> None:
+    # 100 neurons per chip: one after the other needs 4 chips, 60 + 40 and 70 + 30 and 55 + 45 only three.
+    sizes = (60, 70, 55, 40, 45, 30)
+    graph = chain((2, 1, 1), *(((size, 1, 1), None) for size in sizes))
+    placement = place(graph, with_limits(LOIHI2, neurons_per_chip=100))
+    assert placement.fits and placement.chips == 3
+    assert differences(graph, as_json(placement), with_limits(LOIHI2, neurons_per_chip=100)) == []
+
+
 def problem(placement: Placement) -> list[tuple[Any, ...]]:
     return [(one.population, one.resource, one.needed, one.limit) for one in placement.problems]
 
@@ -271,6 +316,30 @@ def test_wrong_arguments() -> None:
     text = str(raised.value)
     for part in ("groups 2", "reach over 6 places", "has not the 48 neurons", "no population b", "nonzero (2, 2)"):
         assert part in text
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ranges_are_found_in_few_looks(seed: int) -> None:
+    """Against every range, one by one; with fewer looks than halving 256 takes."""
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(0, 5, 600) + 3 * np.sin(np.arange(600) / 50) ** 2
+    looks = 0
+
+    def fits(split: Split) -> bool:
+        nonlocal looks
+        looks += 1
+        return float(weights[split.channels[0] : split.channels[-1]].sum()) <= 100
+
+    edges = pack(600, 256, fits)
+    assert edges is not None and looks <= 6 * len(edges)
+    low = 0
+    for high in edges[1:]:
+        assert weights[low:high].sum() <= 100 and (high == 600 or weights[low : high + 1].sum() > 100)
+        low = high
+    true = max(high - low for low in range(600) for high in range(low, 601) if weights[low:high].sum() <= 100)
+    assert true <= longest_range(600, 256, fits) <= true + edges[1] // 16
+    assert longest_range(600, 9, fits) == 9 and pack(600, 9, fits) == (*range(0, 600, 9), 600)
+    assert pack(3, 3, lambda split: split.channels[-1] < 3) is None
 
 
 def test_work_grows_no_faster_than_neurons(monkeypatch: pytest.MonkeyPatch) -> None:

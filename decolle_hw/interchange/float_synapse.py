@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
 LARGEST_MATRIX_BYTES = 1 << 30
+UNIT_VECTORS_BYTES = 1 << 26
 
 
 class TooLargeError(ValueError):
@@ -118,23 +119,32 @@ def fold(synapses: Sequence[Synapse], shape: Shape) -> Synapse:
     if not synapses:
         return identity(shape)
     whole = synapses[0]
+    # Carried along, as a matrix no longer knows that what it makes is a map.
+    between = whole.output_shape(shape)
     for after in synapses[1:]:
-        whole = _pair(whole, after, shape)
+        whole = _pair(whole, after, shape, between)
+        between = after.output_shape(between)
     return whole
 
 
-def _pair(first: Synapse, second: Synapse, shape: Shape) -> Synapse:
+def _pair(first: Synapse, second: Synapse, shape: Shape, between: Shape) -> Synapse:
+    """One synapse for two, the first of which makes what is of shape `between`."""
     if isinstance(first, Convolution) and isinstance(second, Convolution) and _is_pooling(first):
         wider = _wider(first, second, shape)
         if wider is not None:
             return wider
-    between = first.output_shape(shape)
     inputs, outputs = math.prod(shape), math.prod(second.output_shape(between))
-    _check_size(inputs, max(math.prod(between), outputs))
-    # What the input's unit vectors become; the biases take part as the image of nothing.
-    through_IN = second.apply(first.apply(np.eye(inputs), shape), between)
+    _check_size(inputs, outputs)
     nothing_N = second.apply(first.apply(np.zeros((1, inputs)), shape), between)[0]
-    return Matrix(np.ascontiguousarray((through_IN - nothing_N).T), nothing_N)
+    # What the input's unit vectors become, as many at once as are worth holding. Without the biases, so that what
+    # hears nothing of an input has a weight of exactly zero.
+    first, second = replace(first, bias=0.0), replace(second, bias=0.0)
+    weight_NI = np.empty((outputs, inputs))
+    at_once = max(1, UNIT_VECTORS_BYTES // (weight_NI.itemsize * max(inputs, math.prod(between), outputs)))
+    for begin in range(0, inputs, at_once):
+        units_BI = np.eye(min(at_once, inputs - begin), inputs, begin)
+        weight_NI[:, begin : begin + at_once] = second.apply(first.apply(units_BI, shape), between).T
+    return Matrix(weight_NI, nothing_N)
 
 
 def _is_pooling(synapse: Convolution) -> bool:

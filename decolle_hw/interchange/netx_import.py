@@ -11,11 +11,13 @@ its reset state at step i + 1 of a sample, which is `Program.reset_steps`; a sam
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from decolle_hw.compiler.layers import DenseLayer
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.ranges import proven_ranges
 from decolle_hw.errors import CompileError, listed
@@ -23,6 +25,7 @@ from decolle_hw.fixedpoint import ALIGN_SHIFT, VTH_MAX
 from decolle_hw.interchange.findings import Findings
 from decolle_hw.interchange.netx_file import NetxFile, read_netx
 from decolle_hw.interchange.netx_layers import NetxLayers
+from decolle_hw.sim.reference import run_layer
 
 MOST_CLASSES = 1024  # output neurons that are counted one by one
 
@@ -66,7 +69,7 @@ def import_netx(path: Path, *, approximate: bool = False, steps: int | None = No
 def _program(path: Path, file: NetxFile, reading: NetxLayers, steps: int | None, target: str) -> Program | None:
     findings = reading.findings
     if steps is None:
-        findings.problem("simulation/tSample", "does not say how many steps a sample has; give the number of steps")
+        findings.problem("simulation/tSample", "does not say how many steps a sample has; give them with --steps N")
     if not reading.layers and not findings.problems:
         findings.problem("layer", "there is no dense layer and no convolution; nothing is left to compile")
     if findings.problems or steps is None:
@@ -94,7 +97,34 @@ def _program(path: Path, file: NetxFile, reading: NetxLayers, steps: int | None,
         findings.problem("network", str(error))
         return None
     silent = _check_thresholds(program, reading)
+    reading.warnings += _early_spikes(program, reading.where)
     return replace(program, prediction="voltage") if len(program.layers) - 1 in silent else program
+
+
+def _early_spikes(program: Program, where: list[str]) -> Iterator[str]:
+    """A warning for each layer that hears, by its delays, what the layer before it spiked before its reset.
+
+    A layer that is not reset yet spikes by its biases alone, and by those of the layers before it. Here it is silent.
+    In netx a synapse without delays delivers such spikes before the next layer is reset, too, which leaves nothing of
+    them, but a delay line keeps them until after that.
+    """
+    if not any(isinstance(layer, DenseLayer) and layer.max_delay for layer in program.layers[1:]):
+        return
+    steps = len(program.layers)
+    spikes_RTI = np.zeros((1, steps, program.layers[0].num_inputs), np.uint8)
+    for index, layer in enumerate(program.layers):
+        if index and isinstance(layer, DenseLayer) and layer.max_delay:
+            latest_I = np.where(layer.weight != 0, layer.delay, 0).max(0)
+            early_TI = spikes_RTI[0, : program.reset_steps[index - 1]]
+            arrives_TI = np.arange(len(early_TI))[:, None] + 1 + latest_I
+            late = int(np.count_nonzero(early_TI & (arrives_TI >= program.reset_steps[index])))
+            if late:
+                yield (
+                    f"{where[index]}: its delays bring {late} spike{'s' * (late > 1)} that biases make before the "
+                    "reset of the layer before it; lava-dl's Network hears them after this layer's reset, the network "
+                    "here does not"
+                )
+        spikes_RTI = run_layer(layer, spikes_RTI, first=0, record=False).spikes
 
 
 def _check_thresholds(program: Program, reading: NetxLayers) -> set[int]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from decolle_hw.compiler.layers import GEOMETRY_MAX, no_delay
+from decolle_hw.compiler.layers import no_delay
 from decolle_hw.errors import CompileError, listed
 from decolle_hw.fixedpoint import DELAY_MAX
 from decolle_hw.interchange.findings import Findings
@@ -33,8 +33,17 @@ from decolle_hw.interchange.nir_neurons import SAME, Neurons, discretise
 from decolle_hw.interchange.nir_synapses import SYNAPSES, flattened
 
 DEFAULT_DT = 1e-4  # seconds; of snnTorch's and SpikingJelly's exporters
+DT_IS_GUESSED = (
+    f"neither the graph nor --dt says it; {DEFAULT_DT:g} s is taken, as of snnTorch and SpikingJelly (Norse: 1e-3; "
+    "sinabs and others that count in steps: 1)"
+)
+RESET_IS_GUESSED = (
+    "is to v_reset, the only one that NIR has; a tool that subtracts the threshold, as snnTorch does by default, "
+    "writes the same nodes, and its spikes are others"
+)
 OWN_SOURCE = "decolle-hw"  # in the metadata of graphs that `nir_export` wrote
 KNOWN = frozenset({"Input", "Output", "Flatten", "Delay", *SYNAPSES, *NEURON_FIELDS})
+SMALLEST, LARGEST = 1e-30, 1e30  # what the largest weight and threshold of a layer may be, but for zero
 WHOLE_STEPS = 1e-6  # a delay may be so far from a multiple of dt
 
 
@@ -74,6 +83,8 @@ def read_nir(path: Path, *, approximate: bool = False, dt: float | None = None) 
         findings.problem("graph", "was exported from integers: decolle neurons come back only with its sidecar")
     if findings.problems:
         raise CompileError(listed(f"{path}: cannot be compiled", findings.problems))
+    if graph.metadata.get("source") != OWN_SOURCE:
+        findings.note("reset", RESET_IS_GUESSED)
     channels, height, width = [1] * (3 - len(shape)) + list(shape)
     return Reading(FloatNetwork(path.stem, layers, (channels, height, width)), dt, tuple(findings.notes))
 
@@ -100,6 +111,8 @@ def _step(graph: Graph, given: float | None, findings: Findings) -> float:
     if len(different) > 1 and max(different) - min(different) > SAME * max(different):
         listed = ", ".join(f"{name}: {value:g}" for name, value in found.items())
         findings.problem("dt", f"is not one ({listed}); leave --dt out, or correct the metadata")
+    if not found:
+        findings.note("dt", DT_IS_GUESSED)
     return next(iter(found.values()), DEFAULT_DT)
 
 
@@ -183,7 +196,8 @@ class _Chain:
         where = _where(name, node)
         neurons = discretise(node, where, shape, self.dt, self.findings)
         try:
-            synapse = fold(self.synapses, self.input_shape)
+            with np.errstate(over="ignore", invalid="ignore"):  # `_in_range` names what comes of it
+                synapse = fold(self.synapses, self.input_shape)
         except TooLargeError as error:
             self.findings.problem(where, f"the nodes before it {error}; use fewer inputs, or a convolution")
             return
@@ -192,13 +206,16 @@ class _Chain:
         if len(self.synapses) > 1 and isinstance(synapse, Matrix):
             self.findings.note(where, f"the {len(self.synapses)} linear nodes before it are one matrix of "
                                       f"{synapse.weight.shape[0]} by {synapse.weight.shape[1]}")  # fmt: skip
-        layer = self._layer(name, where, synapse, neurons)
-        if layer is not None:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            layer = self._layer(name, where, synapse, neurons)
+        if layer is not None and _in_range(layer, where, self.findings):
             self.made.append(replace(layer, is_pooling=True) if self._is_or(layer) else layer)
 
     def _layer(self, name: str, where: str, synapse: Synapse, neurons: Neurons) -> FloatLayer | None:
         bias_N = np.broadcast_to(np.asarray(synapse.bias, np.float64), neurons.gain.shape)
-        drive_N = neurons.drive + neurons.gain * bias_N / (1.0 - neurons.current_keep)
+        drive_N = neurons.drive
+        if np.any(bias_N):
+            drive_N = drive_N + neurons.gain * bias_N / (1.0 - neurons.current_keep)
         if neurons.current_keep > 0 and np.any(bias_N):
             self.findings.inexact(
                 where, "the bias before it is filtered by tau_syn, and on chip a bias is added behind that filter",
@@ -227,9 +244,25 @@ class _Chain:
             before is not None and isinstance(before.synapse, Convolution) and not before.is_pooling
             and isinstance(synapse, Convolution) and synapse.groups == len(synapse.weight) == layer.input_shape[0]
             and synapse.weight.shape[2:] == synapse.stride and synapse.stride[0] == synapse.stride[1]
-            and synapse.padding == (0, 0) and synapse.groups <= GEOMETRY_MAX and not np.any(layer.bias)
+            and synapse.padding == (0, 0) and not np.any(layer.bias)
             and bool(np.all(synapse.weight > layer.vth)) and layer.current_keep == 0.0
         )  # fmt: skip
+
+
+def _in_range(layer: FloatLayer, where: str, findings: Findings) -> bool:
+    """Whether the numbers of a layer are of a size that can be reckoned with."""
+    before = len(findings.problems)
+    for what, values, smallest in (
+        ("weights before it, times r and w_in", layer.synapse.weight, SMALLEST),
+        ("biases, with v_leak and r", layer.bias, 0.0),
+        ("v_threshold", np.array([layer.vth]), SMALLEST),
+    ):
+        largest = float(np.abs(values).max())  # nan where there is one
+        if not (largest == 0 or smallest <= largest <= LARGEST):
+            findings.problem(
+                where, f"{what}: the largest is {largest:.3g}, {smallest:g}..{LARGEST:g} is expected; use other units"
+            )  # fmt: skip
+    return len(findings.problems) == before
 
 
 def _gain(synapse: Synapse, gain_N: Floats, where: str, findings: Findings) -> Floats:

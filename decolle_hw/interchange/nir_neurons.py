@@ -61,6 +61,11 @@ def discretise(node: Any, where: str, shape: Shape, dt: float, findings: Finding
     Thresholds differ no more within a layer when they are returned: each neuron's potential is counted in units of its
     own threshold over the largest one, which changes no spike.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is named when it has met its weights
+        return _discretise(node, where, shape, dt, findings)
+
+
+def _discretise(node: Any, where: str, shape: Shape, dt: float, findings: Findings) -> Neurons | None:
     before = len(findings.problems)
     kind = type(node).__name__
     values = {name: _spread(getattr(node, name), f"{where}: {name}", shape, findings) for name in FIELDS[kind]}

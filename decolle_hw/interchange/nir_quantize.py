@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.layers import GEOMETRY_MAX, ConvLayer, DenseLayer, Layer, pooling_stage
+from decolle_hw.compiler.layers import ConvLayer, DenseLayer, Layer, pooling_stage
 from decolle_hw.compiler.netx import NETX_BIAS_EXP
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.ranges import RegisterRange, proven_ranges
@@ -36,7 +36,7 @@ from decolle_hw.fixedpoint import (
 )
 from decolle_hw.interchange.float_grid import WORTH_A_PROOF, FloatGrid, exact_grid, grids, scale_limits
 from decolle_hw.interchange.float_network import ALIGN, FloatLayer, FloatNetwork, simulate
-from decolle_hw.interchange.float_synapse import Convolution, Matrix, Shape, ungrouped
+from decolle_hw.interchange.float_synapse import Convolution, Matrix, Shape
 from decolle_hw.interchange.nir_import import read_nir
 from decolle_hw.interchange.nir_sidecar import read_sidecar
 from decolle_hw.sim.reference import run_layer
@@ -186,8 +186,6 @@ def integer_layer(layer: FloatLayer, grid: FloatGrid, readout: int) -> Layer:
     if layer.is_pooling:
         assert isinstance(synapse, Convolution)
         return pooling_stage(_map(layer.input_shape), synapse.stride[0], weight_CM, bias_C)
-    if isinstance(synapse, Convolution) and synapse.groups > GEOMETRY_MAX:
-        synapse = ungrouped(synapse)
     stored, weight_exp, bits = grid.stored(grid.integers(synapse.weight))
     registers: dict[str, Any] = {
         "neuron": "cuba", "weight": stored, "weight_exp": weight_exp, "weight_bits": bits, "sign_mode": grid.sign_mode,
