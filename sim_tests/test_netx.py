@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,23 @@ def test_random_networks_spike_alike(seed: int, tmp_path: Path) -> None:
         rates = run_reference(program, spikes_RTI).firing_rates()
     assert any(layer.weight_exp < 0 for layer in program.layers)
     assert_netx_spikes_equal(program, spikes_RTI, tmp_path / "random.net")
+
+
+def test_an_artifact_needs_nothing_of_ours(tmp_path: Path) -> None:
+    """A process in which this package cannot be imported."""
+    rng = np.random.default_rng([1, 5])
+    program = random_program(rng, "cuba", sizes=(16, 14, 12), steps=20, like_quantizer=True)
+    spikes_RTI = random_spikes(rng, program, 4)[1:2]
+    save_artifact(program, tmp_path / "x.net")
+    np.save(tmp_path / "in.npy", spikes_RTI[0])
+    script = Path(__file__).with_name("netx_alone.py")
+    paths = (str(tmp_path / name) for name in ("x.net", "in.npy", "out.npy"))
+    done = subprocess.run([sys.executable, str(script), *paths], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = run_reference(program, spikes_RTI).layers[-1].spikes[0]
+    start = program.reset_steps[-1]
+    assert expected[start:].any()
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy")[start:], expected[start:])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -36,15 +36,23 @@ from decolle_hw.compiler.placement.split import Split, longest_range, pack
 from decolle_hw.errors import CompileError, SpecError, UsageError
 from decolle_hw.library import find_yaml
 from decolle_hw.spec import load_model_spec
-from decolle_hw.targets import Target
+from decolle_hw.targets import Limit, Target
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CORE_RESOURCES = ("neurons", "synaptic memory", "in-axons", "out-axons")
 
 
+def core_limits(target: Target) -> tuple[Limit, ...]:
+    return target.neurons_per_core, target.synaptic_memory_bits, target.in_axons, target.out_axons
+
+
 @settings(SLOW, max_examples=60)
 @given(graphs(), targets(), st.sampled_from([1.0, 0.8, 0.35]))
 def test_every_core_of_a_random_network_is_counted_again(graph: Graph, target: Target, utilisation: float) -> None:
+    if min(limit.value for limit in core_limits(target)) * utilisation < 1:
+        with pytest.raises(UsageError, match="leaves nothing of 1"):
+            place(graph, target, utilisation=utilisation)
+        return
     placement = place(graph, target, utilisation=utilisation)
     assert differences(graph, as_json(placement), target) == []
     if placement.fits:
