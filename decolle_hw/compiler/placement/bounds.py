@@ -11,16 +11,21 @@ synaptic memory  kernels of q channels and a word per in-axon; unshared: a word 
                  whichever is more; dense matrix: exactly
 out-axons        fewest axons of q * a * b neurons x the fewest cores that need each of them. A neuron before a dense
                  matrix is needed by every core of the destination, so by as many as the destination's own bound says;
+                 with a mask of zeros, its weights other than zero lie in so many ranges of V neurons, or, where the
+                 destination is a map, on n / V cores if there are n;
                  before a convolution, its targets at one place are channels of ceil(q / channels per source group)
                  groups, and one core has at most as many channels as fit one.
 
 synapses         of a convolution that is stored unshared: a core with s of them has s / (synapses of a neuron) neurons
                  or more, so indices of that width; so many fit its memory, and together they must hold all of them
 
+all out-axons    the population needs as many as it would on one core, or more, and no core has more than its limit
+
 Each is what a core holds at least and grows with q, a and b, so a block within all limits has a size within all of
 these; hence V bounds it from above. A dense matrix with a mask of zeros differs from neuron to neuron: there ranges
 of neurons are filled one after the other, each connection in the format that is better for this range alone, which
-no placement can beat (a part of what fits one core fits one core).
+no placement can beat (a part of what fits one core fits one core); for what it asks of the population before it, V
+is the longest such range.
 """
 
 from __future__ import annotations
@@ -31,13 +36,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from decolle_hw.compiler.lowering.graph import Graph
-from decolle_hw.compiler.placement.axis import axes_of, least_window_sums, taps
 from decolle_hw.compiler.placement.inputs import Incoming
-from decolle_hw.compiler.placement.model import RESOURCES, IntArray, Limits, Resource, ceil_div, index_bits
+from decolle_hw.compiler.placement.least import least_load
+from decolle_hw.compiler.placement.model import RESOURCES, Limits, Resource, ceil_div, index_bits
 from decolle_hw.compiler.placement.outputs import Load
 from decolle_hw.compiler.placement.site import BlockLimits, Site, without
-from decolle_hw.compiler.placement.sites import Sites
-from decolle_hw.compiler.placement.split import Split, pack, whole
+from decolle_hw.compiler.placement.sites import Link, Sites
+from decolle_hw.compiler.placement.split import longest_range, pack
 from decolle_hw.targets import Target
 
 
@@ -52,46 +57,6 @@ class PopulationBound:
     channels_per_core: int  # most channels of any block that fits
 
 
-@dataclass(frozen=True)
-class LeastMapLoad:
-    """Out-axons into a convolution, whatever its cut."""
-
-    atoms: int
-    slots: int
-    rows: IntArray  # (h,) fewest rows, of 1..h neighbours, that anything sees
-    columns: IntArray  # (w,)
-    sources_per_group: int
-    targets_per_group: int
-    channels_per_core: int  # of the destination
-
-    def per_core(self, split: Split) -> IntArray:
-        c, r, x = split.sizes
-        return self.fewest(c[:, None, None], r[None, :, None], x[None, None, :])
-
-    def fewest(self, channels: IntArray, rows: IntArray, columns: IntArray) -> IntArray:
-        groups = -(-channels // self.sources_per_group)
-        cores = ceil_div(groups * self.targets_per_group, self.channels_per_core)
-        # Every core has an axon of the pixel; and every channel goes to the cores that hold its own group.
-        cores_of_channel = ceil_div(self.targets_per_group, self.channels_per_core)
-        axons = np.maximum(cores, ceil_div(channels * cores_of_channel, self.atoms)) * self.slots
-        least: IntArray = axons * self.rows[rows - 1] * self.columns[columns - 1]
-        return least
-
-
-@dataclass(frozen=True)
-class LeastMatrixLoad:
-    """Out-axons into a dense matrix, whatever its cut."""
-
-    cores: int  # that need every neuron
-
-    def per_core(self, split: Split) -> IntArray:
-        return self.cores * split.neurons
-
-    def fewest(self, channels: IntArray, rows: IntArray, columns: IntArray) -> IntArray:
-        least: IntArray = channels * rows * columns * self.cores
-        return least
-
-
 def lower_bounds(graph: Graph, target: Target, utilisation: float = 1.0) -> tuple[PopulationBound, ...]:
     """Of each population of a graph, in its order. Raises as `Sites.of` does."""
     return bounds_of(Sites.of(graph, Limits.of(target, utilisation)))
@@ -104,6 +69,18 @@ def bounds_of(sites: Sites, limits: dict[str, BlockLimits] | None = None) -> tup
     def key_of(name: str) -> object:
         return sites.by_name[name], tuple(limits_of[name].values())
 
+    def most_neurons(link: Link, bound: PopulationBound) -> int:
+        """V of the target of a masked matrix, as close as ranges can tell; only these ask for it."""
+        site, limits = sites.by_name[link.target], limits_of[link.target]
+        if not _is_ranges(site):
+            return bound.neurons_per_core
+        if key_of(link.target) not in longest:
+            longest[key_of(link.target)] = longest_range(
+                site.size, limits["neurons"], lambda split: site.least_use(split).fits(limits)
+            )
+        return min(bound.neurons_per_core, longest[key_of(link.target)])
+
+    longest: dict[object, int] = {}
     alone: dict[object, PopulationBound] = {}
     found: dict[str, PopulationBound] = {}
     for name, site in sites.by_name.items():
@@ -113,12 +90,20 @@ def bounds_of(sites: Sites, limits: dict[str, BlockLimits] | None = None) -> tup
     coupled: dict[object, PopulationBound] = {}
     for name in reversed(sites.by_name):
         site = sites.by_name[name]
-        following = [(sites.incoming(link), found[link.target]) for link in sites.out_of[name]]
+        following = [(link, found[link.target]) for link in sites.out_of[name]]
         if following:
-            needs = tuple((into, bound.cores, bound.channels_per_core) for into, bound in following)
+            needs = tuple(
+                (sites.by_name[link.target], link.position, bound.cores, bound.neurons_per_core,
+                 bound.channels_per_core)
+                for link, bound in following
+            )  # fmt: skip
             coupled_key = (key_of(name), needs)
             if coupled_key not in coupled:
-                loads = [_least_load(into, bound) for into, bound in following]
+                loads = [
+                    least_load(sites.incoming(link), site.shape, bound.cores, most_neurons(link, bound),
+                               bound.channels_per_core)
+                    for link, bound in following
+                ]  # fmt: skip
                 coupled[coupled_key] = _bound(name, site, limits_of[name], loads)
             found[name] = coupled[coupled_key]
     return tuple(
@@ -143,7 +128,7 @@ def _bound(name: str, site: Site, limits: BlockLimits, loads: list[Load]) -> Pop
 
 
 def _fewest_cores(site: Site, limits: BlockLimits, loads: list[Load], resources: Collection[Resource]) -> int | None:
-    if site.is_masked and site.shape[1:] == (1, 1) and resources != ("neurons",) and resources != ("out-axons",):
+    if _is_ranges(site) and resources != ("neurons",) and resources != ("out-axons",):
         needed = without(limits, set(RESOURCES) - set(resources))
         longest = min(site.size, needed["neurons"])
         edges = pack(site.size, longest, lambda split: site.least_use(split, loads).fits(needed))
@@ -156,7 +141,16 @@ def _fewest_cores(site: Site, limits: BlockLimits, loads: list[Load], resources:
     by_synapses = 1
     if "synaptic memory" in resources:
         by_synapses = max((_synapse_cores(into, limits["synaptic memory"]) for into in site.incoming), default=1)
-    return max(ceil_div(site.size, block), by_synapses)
+    by_axons = 1
+    if "out-axons" in resources and loads and limits["out-axons"]:
+        c, h, w = (np.array(size) for size in site.shape)
+        by_axons = ceil_div(sum(int(load.fewest(c, h, w)) for load in loads), limits["out-axons"])
+    return max(ceil_div(site.size, block), by_synapses, by_axons)
+
+
+def _is_ranges(site: Site) -> bool:
+    """Whether blocks are ranges of neurons that differ by a mask of zeros."""
+    return site.is_masked and site.shape[1:] == (1, 1)
 
 
 def _synapse_cores(into: Incoming, limit: int) -> int:
@@ -173,25 +167,3 @@ def _synapse_cores(into: Incoming, limit: int) -> int:
         else:
             high = middle - 1
     return ceil_div(total, low) if low else 1
-
-
-def _least_load(into: Incoming, following: PopulationBound) -> Load:
-    """Of a connection into a population of which only its bound is known."""
-    if into.connection.geometry is None:
-        # A neuron without a weight has no axon: of a masked matrix nothing is claimed.
-        return LeastMatrixLoad(following.cores if into.forms == ("dense",) else 0)
-    everything = whole(into.shape)
-    rows, columns = (
-        least_window_sums(np.minimum(taps(axis, edges)[0], 1))
-        for axis, edges in zip(axes_of(into.connection, into.shape), (everything.rows, everything.columns), strict=True)
-    )
-    shared = into.limits.shares_axons(into.connection)
-    groups = into.connection.geometry.groups
-    return LeastMapLoad(
-        into.limits.axon_atoms if shared else 1,
-        into.limits.shared_axon_slots if shared else 1,
-        rows, columns,
-        into.connection.source_shape[0] // groups,
-        into.shape[0] // groups,
-        following.channels_per_core,
-    )  # fmt: skip

@@ -2,9 +2,11 @@
 
 Cores are put in a row, and the row is cut into chips. Three rows are compared: population by population; by height
 in the map (parts of all populations that look at the same rows lie together); and by breadth-first search along the
-traffic. Where a row is cut is free as far as no chip more is needed, and is chosen by a dynamic programme over the
-messages that a cut separates. The best is then refined by moving and swapping cores between chips, as Kernighan and
-Lin do, as long as messages between chips fall.
+traffic. Where all of them take more chips than the sums over cores ask for, a fourth is tried: the largest cores
+first, each on the first chip with room for it. Where a row is cut is free as far as no chip more is needed, and is
+chosen by a dynamic programme over the messages that a cut separates. The best is then refined by moving and swapping
+cores between chips, as Kernighan and Lin do, as long as messages between chips fall; a chip that this empties is not
+counted.
 """
 
 # K cores, H chips, M pairs of cores with messages
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from decolle_hw.compiler.placement.model import IntArray
+from decolle_hw.compiler.placement.model import IntArray, ceil_div
 from decolle_hw.compiler.placement.split import Split
 from decolle_hw.compiler.placement.traffic import Traffic
 
@@ -60,12 +62,14 @@ def assign(
         rows["along the traffic"] = _along_traffic(edges, cores)
     if len(room.filled(rows["population by population"])) == 1:
         return Assignment(np.zeros(cores, np.int64), list(rows.values())[-1], {})
+    if min(len(room.filled(row)) for row in rows.values()) > room.fewest_chips:
+        rows["largest cores first"] = room.largest_first()
     found: dict[str, IntArray] = {name: _cut(row, traffic, room) for name, row in rows.items()}
     crossings = {name: between_chips(traffic, chip) for name, chip in found.items()}
     best = min(found, key=lambda name: (int(found[name].max()), crossings[name]))
     chip = found[best]
     if edges is not None and cores * (int(chip.max()) + 1) <= TABLE_MAX:
-        chip = _refined(chip, edges, room)
+        chip = _numbered(_refined(chip, edges, room))
     taken = {**crossings, f"{best}, refined": between_chips(traffic, chip)}
     return Assignment(chip, rows[best], taken)
 
@@ -107,6 +111,38 @@ class Room:
             self.synapses[here].cumsum() <= self.limits.synapses
         )
         return end if bool(fits.all()) else start + max(1, int(np.argmin(fits)))
+
+    @property
+    def fewest_chips(self) -> int:
+        """That hold as many cores, neurons and synapses as there are, were they free to be parted."""
+        needs = (len(self.neurons), int(self.neurons.sum()), int(self.synapses.sum()))
+        limits = (self.limits.cores, self.limits.neurons, self.limits.synapses)
+        return max(ceil_div(need, limit) for need, limit in zip(needs, limits, strict=True))
+
+    def largest_first(self) -> IntArray:
+        """(K,) a row that takes no more chips than first fit decreasing does.
+
+        Cores chip by chip: filling chips along this row reaches at least as far with each of them.
+        """
+        shares = np.stack([self.neurons / self.limits.neurons, self.synapses / self.limits.synapses], axis=1)
+        chip = np.zeros(len(shares), np.int64)
+        most = (self.limits.cores, self.limits.neurons, self.limits.synapses)
+        free = np.tile(np.array(most, np.int64), (len(shares), 1))  # never more chips than cores
+        begun = 0
+        for core in np.argsort(-shares.max(axis=1), kind="stable"):
+            need = np.array((1, self.neurons[core], self.synapses[core]))
+            fits = (free[:begun] >= need).all(axis=1)
+            chip[core] = np.argmax(fits) if fits.any() else begun  # too large for a chip: one alone, as in `filled`
+            begun = max(begun, int(chip[core]) + 1)
+            free[chip[core]] -= need
+        row: IntArray = np.argsort(chip, kind="stable").astype(np.int64)
+        return row
+
+
+def _numbered(chip: IntArray) -> IntArray:
+    """The same chips without those that hold nothing."""
+    numbers: IntArray = np.unique(chip, return_inverse=True)[1].astype(np.int64)
+    return numbers
 
 
 def _by_height(splits: dict[str, Split]) -> IntArray:

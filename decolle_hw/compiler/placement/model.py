@@ -88,6 +88,10 @@ class Limits:
             raise UsageError(f"utilisation {utilisation}: expected a share of each limit above 0 and up to 1")
         full = (target.neurons_per_core, target.synaptic_memory_bits, target.in_axons, target.out_axons)
         neurons, memory, in_axons, out_axons = (_share(limit.value, utilisation) for limit in full)
+        if min(neurons, memory, in_axons, out_axons) < 1:
+            least = min(limit.value for limit in full)
+            smallest = math.ceil(1e6 / least) / 1e6
+            raise UsageError(f"utilisation {utilisation:g}: leaves nothing of {least}; give at least {smallest:g}")
         return cls(
             neurons, memory, in_axons, out_axons, target.axon_atoms.value, target.shared_axon_slots.value,
             target.tag_bits.value, target.trace_bits.value, target.shared_weights.value,

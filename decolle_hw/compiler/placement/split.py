@@ -102,18 +102,47 @@ def pack(size: int, longest: int, fits: Callable[[Split], bool]) -> Edges | None
 
     The fewest ranges that there can be, if every part of what fits fits.
     """
-
-    edges = [0]
+    edges, guess = [0], 1
     while edges[-1] < size:
-        start = edges[-1]
-        low, high = start, min(size, start + longest)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if fits(Split((start, middle))):
-                low = middle
-            else:
-                high = middle - 1
-        if low == start:
+        end = _reach(edges[-1], min(size, edges[-1] + longest), guess, fits)
+        guess = end - edges[-1]
+        if not guess:
             return None
-        edges.append(low)
+        edges.append(end)
     return tuple(edges)
+
+
+def longest_range(size: int, longest: int, fits: Callable[[Split], bool]) -> int:
+    """No range in 0..size that fits is longer, nor than `longest`; if every part of what fits fits.
+
+    Ranges are looked at from every `step`th place only: one that begins up to step - 1 places before ends where a
+    range from there on does, at the latest. Steps are a sixteenth of the first range, so that is how loose this is.
+    """
+    guess = _reach(0, min(size, longest), 1, fits)
+    step, most = max(1, guess // 16), guess
+    for start in range(step, size, step):
+        end = min(size, start + longest)
+        if end - start <= most:
+            break
+        if fits(Split((start, start + most + 1))):
+            most = _reach(start, end, most + 2, fits) - start
+    return min(size, longest, most + step - 1)
+
+
+def _reach(start: int, last: int, guess: int, fits: Callable[[Split], bool]) -> int:
+    """Where the longest range from `start` ends that fits, at most at `last`; looked for from a guessed length on."""
+    low, high, step = start, last, 1
+    probe = min(max(start + guess, start + 1), last)
+    while low < high:
+        if fits(Split((start, probe))):
+            low = probe
+        else:
+            high = probe - 1
+        if low == start:  # nothing fitted yet
+            probe = max(start + 1, high + 1 - step)
+        elif high == last:  # everything did
+            probe = min(last, low + step)
+        else:
+            probe = (low + high + 1) // 2
+        step *= 2
+    return low
