@@ -18,6 +18,7 @@ from decolle_hw.atomic import json_text, new_file
 from decolle_hw.compiler.artifact import artifact_bytes
 from decolle_hw.compiler.estimates.estimate import estimate
 from decolle_hw.compiler.estimates.result import Estimate
+from decolle_hw.compiler.lowering.graph import Graph
 from decolle_hw.compiler.lowering.read import graph_of_program
 from decolle_hw.compiler.mapping import Mapped, Wanted, map_graph, save_stages
 from decolle_hw.compiler.program import Program
@@ -140,7 +141,7 @@ def compile_trained(
     return compile_network(request, console)
 
 
-def _map(source: Source, graph: Any, request: Request, program: Program | None) -> Mapped:
+def _map(source: Source, graph: Graph, request: Request, program: Program | None) -> Mapped:
     return map_graph(graph, request.wanted, classes=source.classes, program=program)
 
 
