@@ -11,7 +11,7 @@ demo: $(STAMP)
 # Tests in two halves side by side: those that start processes wait a lot. Tensors of tests are small: threads that wait
 # for each other by spinning cost more than they give.
 STARTERS := $(wildcard $(addprefix sim_tests/test_,lava*.py netx.py execution.py accuracy.py readme.py verify.py \
-    chain.py planted_faults.py cli.py train_interrupt.py artifact.py import_netx_lava.py \
+    chain.py planted_faults.py cli.py train_interrupt.py import_netx_lava.py \
     page_browser.py))
 OTHERS := $(filter-out $(STARTERS),$(wildcard sim_tests/test_*.py))
 # What each half prints comes at its end, where make knows how (from version 4 on).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,25 +65,6 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     """A JSON file, complete or not at all."""
     with new_file(path) as partial:
         partial.write_text(json_text(content), encoding="utf-8")
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well and vanishes otherwise."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
-        partial.chmod(0o777 & ~_umask())
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    try:
-        yield partial
-        try:
-            os.rename(partial, path)
-        except OSError as error:
-            raise _cannot_write(path, error) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:

@@ -28,7 +28,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from decolle_hw.fixedpoint import weight_limits
+from decolle_hw.fixedpoint import WEIGHT_BITS, weight_limits
 
 SignMode = Literal["mixed", "excitatory", "inhibitory"]
 SIGN_MODES: tuple[SignMode, ...] = get_args(SignMode)
@@ -86,6 +86,31 @@ def snap(weight: Any, step: Any, low: Any, high: Any, out: Any) -> None:
         q = low if q < low else q
         q = high if q > high else q
         out[k] = step * q + (w - w)
+
+
+def stored_weights(
+    q: NDArray[np.int32], unit: float, bits: int, sign_mode: SignMode
+) -> tuple[NDArray[np.int32], int, int]:
+    """(stored weights, weight_exp, bits): in as few bits as hold these q, at the top of the synapse.
+
+    Args: unit: a power of two; q stands for an effective weight of ``unit q``. bits: at most so many.
+    """
+    mixed = sign_mode == "mixed"
+    exponent = round(math.log2(unit))
+    fewest = max(2, mixed - exponent)  # with fewer, weight_exp would be below -8
+    needed = bits
+    for few in range(fewest, bits):
+        low, high = grid_limits(few, sign_mode)
+        if low <= q.min() and q.max() <= high:
+            needed = few
+            break
+    shift = top_shift(needed, sign_mode)
+    return q << shift, exponent - shift, needed
+
+
+def top_shift(bits: int, sign_mode: SignMode) -> int:
+    """Places by which weights of so many bits are shifted to fill the synapse."""
+    return WEIGHT_BITS - bits + (sign_mode == "mixed")
 
 
 def best_step(weight: ArrayLike, bits: int, sign_mode: SignMode = "mixed") -> float:

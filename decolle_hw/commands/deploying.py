@@ -86,7 +86,7 @@ def compile_(
 def export(artifact: Path | None, format_: str, output: Path | None, dt: float | None) -> None:
     """Write a compiled network (ARTIFACT; default: the newest .net here) for other tools.
 
-    nir: a graph in real numbers that snnTorch, Norse, sinabs and others read, and beside it the exact integers, from
+    nir: a graph in real numbers for tools that read NIR, such as snnTorch, and beside it the exact integers, from
     which `decolle-hw compile FILE.nir` makes the same network again.
     """
     from decolle_hw.workflow import export_artifact

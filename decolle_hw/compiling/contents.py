@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,7 +207,7 @@ def _limits(target: Target) -> Iterator[page.LimitLine]:
 
 def _made(compiled: Compiled) -> Iterator[page.Figure]:
     yield page.Figure("from", compiled.source.described)
-    yield page.Figure("command", " ".join(["decolle-hw", *sys.argv[1:]]))
+    yield page.Figure("command", " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     yield page.Figure("version", f"decolle-hw {__version__}")
     if compiled.program is not None and compiled.program.checkpoint_sha256:
         yield page.Figure("SHA-256 of what it was made from", compiled.program.checkpoint_sha256)

@@ -27,13 +27,11 @@ from decolle_hw.fixedpoint import (
     BIAS_MANT_MIN,
     STATE_LIMIT,
     VTH_MAX,
-    WEIGHT_BITS,
     WEIGHT_EXP_MAX,
-    WEIGHT_EXP_MIN,
 )
 from decolle_hw.interchange.float_network import ALIGN, FloatLayer
 from decolle_hw.interchange.float_synapse import Floats, Matrix
-from decolle_hw.weightgrid import SignMode, best_step, grid_limits, to_grid
+from decolle_hw.weightgrid import SignMode, best_step, grid_limits, stored_weights, to_grid, top_shift
 
 assert NETX_BIAS_EXP == ALIGN_SHIFT  # a bias of 1 in the float layer is one mantissa at a scale of 1
 
@@ -71,13 +69,7 @@ class FloatGrid:
 
     def stored(self, q: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, int]:
         """(stored weights, weight_exp, weight_bits): in as few bits as hold these q."""
-        exponent = int(math.log2(self.unit))
-        for bits in range(2, self.bits + 1):
-            low, high = grid_limits(bits, self.sign_mode)
-            shift = _fills(bits, self.sign_mode)
-            if bits == self.bits or (low <= q.min() and q.max() <= high and exponent - shift >= WEIGHT_EXP_MIN):
-                break
-        return q << shift, exponent - shift, bits
+        return stored_weights(q, self.unit, self.bits, self.sign_mode)
 
     def error(self, weight: Floats) -> float:
         """``rms(step q - W) / rms(W)``"""
@@ -134,7 +126,7 @@ def _holding(layer: FloatLayer, step: float, multiple: int, bits: int) -> Iterat
     beyond = 0 if isinstance(layer.synapse, Matrix) else WEIGHT_EXP_MAX  # of a matrix netx takes no such exponents
     for mode in modes_of(weight):
         low, high = grid_limits(bits, mode)
-        for shift in range(_fills(bits, mode) + beyond, -1, -1):
+        for shift in range(top_shift(bits, mode) + beyond, -1, -1):
             unit = 1 << shift
             times = multiple / unit
             if multiple % unit or smallest * times < low - ON_GRID or largest * times > high + ON_GRID:
@@ -197,11 +189,7 @@ def modes_of(weight: Floats) -> tuple[SignMode, ...]:
 
 def units(bits: int, mode: SignMode) -> tuple[int, ...]:
     """1, 2, 4 .. up to what fills the synapse."""
-    return tuple(1 << shift for shift in range(_fills(bits, mode) + 1))
-
-
-def _fills(bits: int, mode: SignMode) -> int:
-    return WEIGHT_BITS - bits + (mode == "mixed")
+    return tuple(1 << shift for shift in range(top_shift(bits, mode) + 1))
 
 
 def _misfit(layer: FloatLayer, scale: float) -> float:

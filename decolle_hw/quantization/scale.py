@@ -37,13 +37,12 @@ from decolle_hw.fixedpoint import (
     STATE_LIMIT,
     VOLTAGE_DECAY_OFFSET,
     VTH_MAX,
-    WEIGHT_BITS,
     nearest_decay,
     realised_factor,
 )
 from decolle_hw.nn.layer import Dynamics
 from decolle_hw.quantization.calibration import FloatRanges
-from decolle_hw.weightgrid import SignMode, best_step, grid_limits, to_grid
+from decolle_hw.weightgrid import SignMode, best_step, grid_limits, stored_weights, to_grid, top_shift
 
 RANGE_MARGIN = 2.0  # head room over the largest register value seen in calibration
 ALIGN = 1 << ALIGN_SHIFT
@@ -142,17 +141,7 @@ class Grid:
 
     def stored(self, q: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, int]:
         """(stored weights, weight_exp, bits): as few bits as hold these q, at the top of the synapse."""
-        mixed = self.sign_mode == "mixed"
-        exponent = round(math.log2(self.unit))
-        # weight_exp ends at -8
-        fewest = max(2, mixed - exponent)
-        bits = next(
-            bits
-            for bits in range(fewest, self.bits + 1)
-            if bits == self.bits or _between(q, *grid_limits(bits, self.sign_mode))
-        )
-        shift = WEIGHT_BITS - bits + mixed
-        return q << shift, exponent - shift, bits
+        return stored_weights(q, self.unit, self.bits, self.sign_mode)
 
 
 @dataclass(frozen=True)
@@ -171,7 +160,7 @@ class GridSpace:
 
     @property
     def largest_unit(self) -> float:
-        return 2.0 ** (WEIGHT_BITS - self.bits + (self.sign_mode == "mixed"))
+        return 2.0 ** top_shift(self.bits, self.sign_mode)
 
     @property
     def smallest_unit(self) -> float:
@@ -221,10 +210,6 @@ def _fitting_step(weight: NDArray[np.float32], bits: int, sign_mode: SignMode) -
     low, high = grid_limits(bits, sign_mode)
     largest = float(np.abs(weight).max())
     return _positive(largest / (high or -low))
-
-
-def _between(q: NDArray[np.int32], low: int, high: int) -> bool:
-    return bool(q.min() >= low and q.max() <= high)
 
 
 def _positive(value: float) -> float:
