@@ -8,6 +8,8 @@ Lava executes this file a second time under its bare name when it looks for proc
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -80,10 +82,11 @@ class Decolle(AbstractLIF):
         reset_interval: int,
         reset_offset: int,
         tape: Tape,
+        **learning: Any,  # what `LearningNeuronProcess` hands on
     ) -> None:
         super().__init__(
             shape=shape, u=0, v=0, du=du, dv=dv, bias_mant=0, bias_exp=0, name=None, log_config=None,
-            reset_interval=reset_interval, reset_offset=reset_offset, tape=tape,
+            reset_interval=reset_interval, reset_offset=reset_offset, tape=tape, **learning,
         )  # fmt: skip
         self.r = Var(shape=shape, init=0)
         self.dr = Var(shape=(1,), init=dr)

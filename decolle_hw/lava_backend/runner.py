@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from lava.magma.core.process.ports.ports import OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
@@ -43,6 +44,7 @@ from decolle_hw.lava_backend.tape import Tape
 from decolle_hw.sim.trace import LayerTrace, Trace, is_recorded, register_names
 
 Progress = Callable[[int, int], None]
+Models = dict[type[AbstractProcess], type]
 
 BIASES = "biases.npy"
 STOCK_REGISTERS = ("u", "v")
@@ -69,7 +71,7 @@ def run_lava(program: Program, given: np.ndarray, *, record: bool = False, progr
     if recordings == 0:
         return _empty(program, steps, record)
     slot = program.slot_steps(steps)
-    with _temporary_folder() as folder:
+    with temporary_folder() as folder:
         names = STOCK_REGISTERS if record and program.input_block is not None else ()
         source_tape = Tape.create(folder, "input", recordings * slot, program.num_inputs, names)
         tapes = _create_tapes(folder, program, recordings * slot, record)
@@ -82,7 +84,7 @@ def run_lava(program: Program, given: np.ndarray, *, record: bool = False, progr
             source = _input_neurons(program.input_block, folder / BIASES, source_tape, slot)
         source.name = "the input"
         _connect(program, source, tapes, slot)
-        _run(source, recordings, slot, progress)
+        run_network(source, recordings, slot, progress)
         layers = tuple(
             _read(tape, recordings, steps, program.delays[index], program.first_step(index))
             for index, tape in enumerate(tapes)
@@ -91,7 +93,7 @@ def run_lava(program: Program, given: np.ndarray, *, record: bool = False, progr
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Removed with all its files even when Ctrl-C is pressed once more meanwhile."""
     folder = tempfile.TemporaryDirectory(prefix="decolle-hw-lava-")
     try:
@@ -124,22 +126,27 @@ def _empty(program: Program, steps: int, record: bool) -> Trace:
 
 def _connect(program: Program, source: AbstractProcess, tapes: list[Tape], slot: int) -> None:
     upstream = source.s_out
-    for index, (layer, tape) in enumerate(zip(program.layers, tapes, strict=True)):
-        reset = program.reset_steps[index]
-        neurons = _neurons(layer, reset, tape, slot)
-        neurons.name = f"layer {index}'s neurons"  # for error messages
-        if isinstance(layer, ConvLayer):
-            synapses = _convolution(layer)
-            upstream.reshape(layer.input_shape).transpose((2, 1, 0)).connect(synapses.s_in)
-            synapses.a_out.transpose((2, 1, 0)).reshape((layer.num_neurons,)).connect(neurons.a_in)
-        else:
-            assert isinstance(layer, DenseLayer)
-            # A decolle neuron drops what arrives at its reset, a stock one does not: it must be right by then.
-            synapses = _matrix(layer, slot, reset if layer.neuron == "decolle" else reset - 1)
-            upstream.connect(synapses.s_in)
-            synapses.a_out.connect(neurons.a_in)
-        synapses.name = f"layer {index}'s synapses"
-        upstream = neurons.s_out
+    for index, tape in enumerate(tapes):
+        upstream = connect_layer(program, index, upstream, tape, slot)
+
+
+def connect_layer(program: Program, index: int, upstream: OutPort, tape: Tape, slot: int) -> OutPort:
+    """Synapses and neurons of a layer that does not learn; returns the port that its spikes leave by."""
+    layer, reset = program.layers[index], program.reset_steps[index]
+    neurons = _neurons(layer, reset, tape, slot)
+    neurons.name = f"layer {index}'s neurons"  # for error messages
+    if isinstance(layer, ConvLayer):
+        synapses = _convolution(layer)
+        upstream.reshape(layer.input_shape).transpose((2, 1, 0)).connect(synapses.s_in)
+        synapses.a_out.transpose((2, 1, 0)).reshape((layer.num_neurons,)).connect(neurons.a_in)
+    else:
+        assert isinstance(layer, DenseLayer)
+        # A decolle neuron drops what arrives at its reset, a stock one does not: it must be right by then.
+        synapses = _matrix(layer, slot, reset if layer.neuron == "decolle" else reset - 1)
+        upstream.connect(synapses.s_in)
+        synapses.a_out.connect(neurons.a_in)
+    synapses.name = f"layer {index}'s synapses"
+    return neurons.s_out
 
 
 def _matrix(layer: DenseLayer, slot: int, emptied_at: int) -> Dense | DelayDense:
@@ -191,7 +198,10 @@ def _input_neurons(block: InputBlock, biases: Path, tape: Tape, slot: int) -> LI
     return neurons
 
 
-def _run(source: AbstractProcess, recordings: int, slot: int, progress: Progress | None) -> None:
+def run_network(
+    source: AbstractProcess, recordings: int, slot: int, progress: Progress | None, models: Models | None = None
+) -> None:
+    """Run the network that `source` belongs to; `models`: of processes that are not among those of a program."""
     config = Loihi2SimCfg(
         select_tag="fixed_pt",
         exception_proc_model_map={
@@ -199,6 +209,7 @@ def _run(source: AbstractProcess, recordings: int, slot: int, progress: Progress
             DelayDense: EmptiedDelayDense,
             Decolle: PyDecolleModel,
             RecordedSpikes: PyRecordedSpikes,
+            **(models or {}),
         },
     )
     per_segment = max(1, STEPS_PER_SEGMENT // slot)

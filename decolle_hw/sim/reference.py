@@ -60,7 +60,7 @@ def run_layer(layer: Layer, spikes_RTI: NDArray[np.uint8], *, first: int, record
     spikes = np.zeros(shape, np.uint8)
     out = {name: np.zeros(shape if record and name in register_names(layer) else (0, 0, 0), np.int32) for name in "uvr"}
     registers = (layer.neuron == "decolle", layer.du, layer.dv, layer.dr, layer.rho)
-    words_RTI = _whole_words(spikes_RTI)
+    words_RTI = whole_words(spikes_RTI)
     common = (registers, first, record, spikes, out["u"], out["v"], out["r"])
     if isinstance(layer, ConvLayer):
         (_run_pooling if layer.is_pooling else _run_convolution)(layer, words_RTI, common)
@@ -110,7 +110,7 @@ def _channels_last(values_N: NDArray[np.int32], channels: int) -> NDArray[np.int
     return np.ascontiguousarray(values_N.reshape(channels, -1).T).reshape(-1)
 
 
-def _whole_words(spikes_RTI: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def whole_words(spikes_RTI: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Contiguous, with silent inputs added up to a multiple of 8: the kernels look at 64 bits at once."""
     missing = -spikes_RTI.shape[2] % 8
     padded = np.pad(spikes_RTI, ((0, 0), (0, 0), (0, missing))) if missing else spikes_RTI
