@@ -41,6 +41,7 @@ from decolle_hw.fixedpoint import DECAY_UNITY, STATE_LIMIT
 GATE_OPEN = 1 << 26  # wider than any distance from the threshold
 FORGETS = DECAY_UNITY  # decay of a readout that only knows the step before
 SHIFT_MAX = 23
+UNUSED = TraceFilter()  # always 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class PlasticLayer:
     layer: int  # index in `Program.layers`
     rule: Rule
     x1: TraceFilter
-    x2: TraceFilter = TraceFilter()
+    x2: TraceFilter = UNUSED
     epoch: int = 1  # steps from one update to the next
     error: ErrorNeurons
     readout_weight: NDArray[np.int32]  # (C, N) G, signed 8 bit; the feedback is its transpose

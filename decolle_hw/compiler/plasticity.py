@@ -116,7 +116,9 @@ class Rule:
     @property
     def decimation(self) -> int:
         """k of u_k, which all such products share; 0 where there is none."""
-        return max((int(product.dependency[1:]) for product in self.products if product.dependency[0] == "u"), default=0)
+        return max(
+            (int(product.dependency[1:]) for product in self.products if product.dependency[0] == "u"), default=0
+        )
 
     def __str__(self) -> str:
         """As Lava's `Loihi3FLearningRule` takes it for dw."""
@@ -191,7 +193,9 @@ def three_factor_rule(exponent: int, *, mantissa: int = 4, double_exponential: b
     A product of two traces loses 3 bits, rounding down, so that one with a minus sign loses up to a unit more than
     its twin: with a mantissa of 4 two of them are zeros already.
     """
-    pairs = (("x1", "y1", 1), ("x2", "y1", -1), ("x1", "y2", -1), ("x2", "y2", 1))
+    pairs: tuple[tuple[FactorName, FactorName, int], ...] = (
+        ("x1", "y1", 1), ("x2", "y1", -1), ("x1", "y2", -1), ("x2", "y2", 1),
+    )  # fmt: skip
     products = tuple(
         Product("u0", (Factor(x), Factor(y)), sign * mantissa, exponent)
         for x, y, sign in pairs
@@ -216,7 +220,7 @@ def _problems(product: Product) -> Iterator[str]:
     bits = sum(factor.bits for factor in product.factors)
     if bits > MOST_FACTOR_BITS:
         yield f"factors of {bits} bits together, at most {MOST_FACTOR_BITS} (three traces); use fewer factors"
-    if not (1 <= abs(product.mantissa) <= MANTISSA_MAX):
+    if not 1 <= abs(product.mantissa) <= MANTISSA_MAX:
         yield f"mantissa {product.mantissa}, expected -{MANTISSA_MAX}..{MANTISSA_MAX} without 0"
     if not EXPONENT_MIN <= product.exponent <= EXPONENT_MAX:
         yield f"exponent {product.exponent}, expected {EXPONENT_MIN}..{EXPONENT_MAX}; scale traces or error instead"

@@ -38,12 +38,12 @@ from decolle_hw.lava_backend.learning_processes import (
     TapedLearningDense,
 )
 from decolle_hw.lava_backend.processes import RecordedSpikes
-from decolle_hw.lava_backend.runner import Progress, connect_layer, run_network, temporary_folder
+from decolle_hw.lava_backend.runner import Models, Progress, connect_layer, run_network, temporary_folder
 from decolle_hw.lava_backend.tape import Tape
-from decolle_hw.sim.learning import Learned, LayerRecord, check_targets, learned_from_records
+from decolle_hw.sim.learning import LayerRecord, Learned, check_targets, learned_from_records
 from decolle_hw.sim.trace import register_names
 
-LEARNING_MODELS = {
+LEARNING_MODELS: Models = {
     LearningDense: TapedLearningDense,
     PlasticDecolle: PyPlasticDecolle,
     PlasticLif: PyPlasticLif,
@@ -112,9 +112,7 @@ def _create(folder: Path, learning: LearningProgram, index: int, steps: int, rec
     if plastic is None:
         return _Tapes(tape, None)
     epochs = steps // plastic.epoch
-    return _Tapes(
-        tape, EpochTape.create(folder, f"layer{index}", epochs, layer.num_neurons, layer.num_inputs, record)
-    )
+    return _Tapes(tape, EpochTape.create(folder, f"layer{index}", epochs, layer.num_neurons, layer.num_inputs, record))
 
 
 def _connect_plastic(

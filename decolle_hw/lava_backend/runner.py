@@ -17,6 +17,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lava.magma.core.process.ports.ports import OutPort
@@ -44,7 +45,7 @@ from decolle_hw.lava_backend.tape import Tape
 from decolle_hw.sim.trace import LayerTrace, Trace, is_recorded, register_names
 
 Progress = Callable[[int, int], None]
-Models = dict[type[AbstractProcess], type]
+Models = dict[Any, type]
 
 BIASES = "biases.npy"
 STOCK_REGISTERS = ("u", "v")

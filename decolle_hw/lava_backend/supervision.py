@@ -30,6 +30,7 @@ from lava.magma.runtime.runtime import Runtime
 
 from decolle_hw.errors import DecolleHwError
 from decolle_hw.lava_backend.lifetime import WorkerError, forks_end_with_this_process, interrupts_later
+from decolle_hw.lava_backend.model_search import models_found_once
 
 POLL_SECONDS = 0.2  # how often a waiting parent looks at its workers; an answer wakes it at once
 GRACE_SECONDS = 1.0  # a failing worker reports before it tells why
@@ -40,7 +41,8 @@ Answer = TypeVar("Answer")
 @contextlib.contextmanager
 def supervised(process: AbstractProcess, config: RunConfig) -> Iterator[SupervisedRuntime]:
     """Compile the network that `process` belongs to and start its workers; they end with the block."""
-    executable = process.compile(config)
+    with models_found_once():
+        executable = process.compile(config)
     runtime = SupervisedRuntime(executable, ActorType.MultiProcessing)
     executable.assign_runtime_to_all_processes(runtime)
     try:

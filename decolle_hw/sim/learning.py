@@ -90,6 +90,7 @@ def learn(
     *,
     record: bool = False,
     frames: NDArray[np.uint8] | None = None,
+    frozen: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Learned, LearningState]:
     """Show recordings one after another to every run, which learns whenever there is a target.
@@ -103,6 +104,7 @@ def learn(
             sent in the steps `LearningProgram.teach`.
         record: keep every register, trace and weight. Memory: E*N*I*2 bytes a run and plastic layer, and more.
         frames: `frozen_frames` of the recordings, if they are at hand.
+        frozen: no layer learns, whatever its rule; the state is returned as it was.
         progress: called with (recordings shown, recordings in all).
 
     Returns: what came of it, and where the runs stand then.
@@ -117,14 +119,14 @@ def learn(
         frames = frozen_frames(learning.program, recordings, learning.first)
     shown = order_BK.shape[1]
     at_once = max(1, CHUNK_BYTES // max(1, state.runs * learning.slot * _widest(learning)))
-    state, parts = state.copy(), []
+    before, state, parts = state, state.copy(), []
     for start in range(0, shown, at_once):
         chunk = slice(start, min(start + at_once, shown))
-        part, state = _learn_chunk(learning, state, frames[order_BK[:, chunk]], targets_BKS[:, chunk], record)
+        part, state = _learn_chunk(learning, state, frames[order_BK[:, chunk]], targets_BKS[:, chunk], record, frozen)
         parts.append(part)
         if progress is not None:
             progress(chunk.stop, shown)
-    return _join(learning, state.runs, parts), state
+    return _join(learning, state.runs, parts), before if frozen else state
 
 
 def learned_from_records(learning: LearningProgram, records: tuple[LayerRecord, ...], shown: int) -> Learned:
@@ -141,7 +143,7 @@ def _widest(learning: LearningProgram) -> int:
 
 def _learn_chunk(
     learning: LearningProgram, state: LearningState, frames: NDArray[np.uint8], targets_BKS: NDArray[np.int16],
-    record: bool,
+    record: bool, frozen: bool,
 ) -> tuple[Learned, LearningState]:  # fmt: skip
     """`frames` (B, K, S, I); the layers of `state` change in place."""
     program, slot = learning.program, learning.slot
@@ -152,7 +154,7 @@ def _learn_chunk(
     seeds_B = state.seeds if state.rounding == "per-synapse" else np.full(runs, -1, np.int64)
     changed, records = {}, []
     for index, layer_state in zip(range(learning.first, len(program.layers)), state.layers, strict=True):
-        plastic = learning.plasticity(index)
+        plastic = None if frozen else learning.plasticity(index)
         code = _frozen_engine() if plastic is None else engine(_dense(learning, index), plastic)
         first, last = start // code.epoch + 1, (start + shown * slot) // code.epoch
         out = _outputs(runs, shown * slot, layer_state, last - first + 1, record, plastic is not None)
@@ -182,7 +184,7 @@ def _dense(learning: LearningProgram, index: int) -> DenseLayer:
 
 def _registers(learning: LearningProgram, index: int, plastic: PlasticLayer | None) -> Registers:
     layer, classes = _dense(learning, index), len(learning.program.classes)
-    common = {
+    common: dict[str, Any] = {
         "is_decolle": layer.neuron == "decolle", "weight_exp": layer.weight_exp, "du": layer.du, "dv": layer.dv,
         "dr": layer.dr, "rho": layer.rho, "vth": layer.vth, "bias": layer.bias, "slot": learning.slot,
         "reset": learning.program.reset_steps[index], "learns": plastic is not None, "layer": index,

@@ -152,7 +152,7 @@ def factor_products(
                 for i in range(out.shape[1]):
                     out[t, i] *= min(max(values[i] + constant, low), high)
         if not alive:
-            alive = np.any(out[t])
+            alive = bool(np.any(out[t]))
     return alive
 
 
@@ -162,7 +162,7 @@ def weight_factor(factors_F: Array, weight: int) -> int:
     value = 1
     for f in range(factors_F.shape[0]):
         kind, constant, bits = factors_F[f]
-        if kind == W or kind == SIGN_W:
+        if kind in (W, SIGN_W):
             one = weight + constant
             if kind == SIGN_W:
                 one = (one > 0) - (one < 0)

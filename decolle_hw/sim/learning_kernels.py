@@ -28,19 +28,19 @@ Array = Any
 class LayerState(NamedTuple):
     """All that one layer remembers from one step to the next, of every run."""
 
-    weight: NDArray[np.int16]  # (B, I, N)
-    sum: NDArray[np.int32]  # (B, N) that the synapses pass on in the next step, before its exponent
-    u: NDArray[np.int32]  # (B, N)
-    v: NDArray[np.int32]
-    r: NDArray[np.int32]
-    spikes: NDArray[np.uint8]  # (B, N) of the last step
-    x: NDArray[np.int16]  # (B, 2, I) traces at the start of the epoch, and what second spikes in it have added
-    tx: NDArray[np.uint8]  # (B, I) step of the epoch in which an input last spiked
-    y: NDArray[np.int16]  # (B, 2, N)
-    ty: NDArray[np.uint8]  # (B, N)
-    readout: NDArray[np.int32]  # (B, C) that the readout passes on in the next step
-    z: NDArray[np.int32]  # (B, C) of the error neurons
-    feedback: NDArray[np.int32]  # (B, N) that the feedback passes on in the next step
+    weight: Array  # (B, I, N) int16
+    sum: Array  # (B, N) int32 that the synapses pass on in the next step, before its exponent
+    u: Array  # (B, N) int32
+    v: Array  # (B, N) int32
+    r: Array  # (B, N) int32
+    spikes: Array  # (B, N) uint8 of the last step
+    x: Array  # (B, 2, I) int16 traces at the start of the epoch, and what second spikes in it have added
+    tx: Array  # (B, I) uint8 step of the epoch in which an input last spiked
+    y: Array  # (B, 2, N) int16
+    ty: Array  # (B, N) uint8
+    readout: Array  # (B, C) int32 that the readout passes on in the next step
+    z: Array  # (B, C) int32 of the error neurons
+    feedback: Array  # (B, N) int32 that the feedback passes on in the next step
 
 
 class Registers(NamedTuple):

@@ -65,7 +65,7 @@ def epoch_randoms(seeds_B: NDArray[np.int64], first: int, count: int, epoch: int
 
 
 @njit(cache=True)
-def synapse_bits(seed: int, layer: int, epoch: int, synapse: int) -> int:
+def synapse_bits(seed: int, layer: int, epoch: int, synapse: int) -> Any:
     """0..127 for a synapse of its own: SplitMix64's mixing function of where and when it is."""
     z = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(layer) * np.uint64(0xD1B54A32D192ED03)
     z += np.uint64(epoch) * np.uint64(0x8CB92BA72F3D8DD7) + np.uint64(synapse) * np.uint64(0xABC98388FB8FAC03)
@@ -81,7 +81,8 @@ def _words(seed: int, indices: NDArray[np.int64]) -> NDArray[np.uint64]:
     bits = np.random.PCG64(seed)
     bits.advance(int(indices[0]))
     words: NDArray[np.uint64] = bits.random_raw(int(indices[-1] - indices[0]) + 1)
-    return words[indices - indices[0]]
+    chosen: NDArray[np.uint64] = words[indices - indices[0]]
+    return chosen
 
 
 def _doubles(seed: int, indices: NDArray[np.int64]) -> NDArray[np.float64]:

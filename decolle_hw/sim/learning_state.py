@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,8 @@ class LearningState:
 
     def weights(self, learning: LearningProgram, layer: int) -> NDArray[np.int32]:
         """(B, N, I) of a plastic layer, as they are now."""
-        return self.layers[layer - learning.first].weight.transpose(0, 2, 1).astype(np.int32)
+        weight_BNI: NDArray[np.int32] = self.layers[layer - learning.first].weight.transpose(0, 2, 1).astype(np.int32)
+        return weight_BNI
 
     def copy(self) -> LearningState:
         layers = tuple(LayerState(*(array.copy() for array in layer)) for layer in self.layers)
@@ -96,7 +98,7 @@ def start_state(
 
 def save_state(path: Path, state: LearningState) -> None:
     """Write it to a file, which appears complete or not at all."""
-    arrays: dict[str, NDArray[np.generic]] = {
+    arrays: dict[str, NDArray[Any]] = {
         "format": np.array(FORMAT),
         "digest": np.array(state.digest),
         "rounding": np.array(state.rounding),
@@ -142,7 +144,7 @@ def load_state(path: Path, learning: LearningProgram) -> LearningState:
         raise ArtifactError(f"{path}: is damaged: {error}") from None
 
 
-def _same(found: NDArray[np.generic], like: NDArray[np.generic], name: str) -> NDArray[np.generic]:
+def _same(found: NDArray[Any], like: NDArray[Any], name: str) -> NDArray[Any]:
     if found.shape != like.shape or found.dtype != like.dtype:
         raise ValueError(f"{name} is {found.dtype} {found.shape}, expected {like.dtype} {like.shape}")
     return found

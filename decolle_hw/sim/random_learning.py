@@ -109,7 +109,9 @@ def _draw_plastic(rng: np.random.Generator, program: Program, index: int) -> Pla
 
 def draw_filter(rng: np.random.Generator) -> TraceFilter:
     """Of any impulse and time constant, the ends of both included."""
-    impulse = float(rng.choice([0, TRACE_MAX, TRACE_MAX + 1 - 1 / IMPULSE_PARTS, rng.integers(1, 64), rng.integers(64)]))
+    impulse = float(
+        rng.choice([0, TRACE_MAX, TRACE_MAX + 1 - 1 / IMPULSE_PARTS, rng.integers(1, 64), rng.integers(64)])
+    )
     if rng.random() < 0.5:
         impulse = min(impulse, TRACE_MAX) + int(rng.integers(IMPULSE_PARTS)) / IMPULSE_PARTS
     return TraceFilter(impulse, float(rng.choice([0, 1, 65535, rng.integers(1, 40), round(rng.uniform(1, 30), 2)])))
