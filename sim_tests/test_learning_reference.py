@@ -15,7 +15,7 @@ from decolle_hw.errors import ArtifactError, UsageError
 from decolle_hw.sim import learning as learning_module
 from decolle_hw.sim.frozen import frozen_frames
 from decolle_hw.sim.learned import classify, learned_program
-from decolle_hw.sim.learning import Learned, LayerRecord, learn
+from decolle_hw.sim.learning import LayerRecord, Learned, learn
 from decolle_hw.sim.learning_state import LearningState, load_state, save_state, start_state
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import decide
