@@ -166,7 +166,7 @@ def faultless() -> tuple[Case, Any, Any]:
     return case, learned, lava
 
 
-@pytest.mark.parametrize("fault", ["shift", "trace", "epoch", "gate", "decay", "seed", "target"])
+@pytest.mark.parametrize("fault", ["shift", "trace", "teach", "gate", "decay", "seed", "target"])
 def test_a_fault_of_the_reference_is_seen(fault: str, faultless: tuple[Case, Any, Any]) -> None:
     case, _, lava = faultless
     wrong, targets, seed = case.learning, case.targets.copy(), case.seed
@@ -176,8 +176,8 @@ def test_a_fault_of_the_reference_is_seen(fault: str, faultless: tuple[Case, Any
         wrong = with_plastic(wrong, 0, rule=Rule((replace(first, exponent=first.exponent + 1), *others)))
     elif fault == "trace":
         wrong = with_plastic(wrong, 1, x1=replace(output.x1, tau=output.x1.tau + 0.5))
-    elif fault == "epoch":
-        wrong = replace(wrong, teach=(wrong.teach[0] + 1, wrong.teach[1]))
+    elif fault == "teach":
+        wrong = replace(wrong, teach=(wrong.teach[0] + 8, wrong.teach[1]))
     elif fault == "gate":
         wrong = with_plastic(wrong, 0, gate_width=hidden.gate_width // 2)
     elif fault == "decay":
