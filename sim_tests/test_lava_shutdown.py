@@ -237,7 +237,7 @@ def test_a_run_leaves_nothing_in_a_process_that_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("neuron", "registers"), [("cuba", {"u", "v"}), ("decolle", {"u", "v", "r"})])
 def test_no_recordings_start_no_lava(neuron: NeuronKind, registers: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_run", None)
+    monkeypatch.setattr(runner, "run_network", None)
     program = random_program(np.random.default_rng(1), neuron)
     trace = runner.run_lava(program, np.zeros((0, 25, 60), np.uint8), record=True)
     assert trace.num_recordings == 0

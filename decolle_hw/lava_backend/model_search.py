@@ -15,7 +15,6 @@ from typing import Any
 from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
 from lava.magma.core.process.process import AbstractProcess
 
-
 _models: dict[type[AbstractProcess], list[Any]] = {}
 _search = ProcGroupDiGraphs._find_proc_models
 
