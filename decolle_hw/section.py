@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -17,6 +17,28 @@ Units = Annotated[int, Field(ge=1, le=2**20)]  # as many neurons as a Loihi 2 ch
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 Value = TypeVar("Value")
+
+
+def _as_texts(names: Any) -> Any:
+    """YAML reads the class 3 as a number."""
+    if not isinstance(names, list):
+        return names
+    wrong = [name for name in names if isinstance(name, (bool, float))]
+    if wrong:
+        raise ValueError(f"{names}: YAML reads a class as {wrong[0]!r}, which is no name; write it in quotes")
+    return [str(name) if isinstance(name, int) else name for name in names]
+
+
+def _are_classes(names: list[str]) -> list[str]:
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{names}: class {twice[0]!r} stands in it twice; give each once")
+    if len(names) < 2:
+        raise ValueError(f"{names}: {len(names)} of at least 2 classes; a single one cannot be told from anything")
+    return names
+
+
+ClassNames = Annotated[list[str], BeforeValidator(_as_texts), AfterValidator(_are_classes)]
 
 
 class Section(BaseModel):

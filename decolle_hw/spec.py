@@ -2,7 +2,7 @@
 
 Keys follow DECOLLE's own parameter files where they exist there (Nhid, Mhid, alpha, beta, alpharp, wrp, lc_ampl,
 burnin_steps, chunk_size_train, deltat, lr_drop_interval, ...). An unknown key or a wrong type is an error that
-names file, key and value. The sections are in `spec_dataset`, `spec_network` and `spec_training`.
+names file, key and value. The sections are in `spec_dataset`, `spec_network`, `spec_training` and `spec_on_chip`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from decolle_hw.library import find_yaml
 from decolle_hw.section import Section, per_layer
 from decolle_hw.spec_dataset import CameraSpec, DatasetSpec
 from decolle_hw.spec_network import LayerShape, NetworkSpec, layer_shapes
+from decolle_hw.spec_on_chip import OnChipSpec
 from decolle_hw.spec_training import TrainingSpec
 from decolle_hw.yamlfile import describe, parse_yaml, read_yaml
 
@@ -28,6 +29,7 @@ __all__ = [
     "LayerShape",
     "ModelSpec",
     "NetworkSpec",
+    "OnChipSpec",
     "TrainingSpec",
     "layer_shapes",
     "load_model_spec",
@@ -36,6 +38,7 @@ __all__ = [
     "parse_model_spec",
     "per_layer",
     "with_folder",
+    "with_on_chip",
 ]
 
 
@@ -47,6 +50,7 @@ class ModelSpec(Section):
     dataset: DatasetSpec = DatasetSpec()
     network: NetworkSpec
     training: TrainingSpec = TrainingSpec()
+    on_chip: OnChipSpec = OnChipSpec()
 
     @model_validator(mode="after")
     def _burn_in_leaves_steps(self) -> ModelSpec:
@@ -68,6 +72,17 @@ class ModelSpec(Section):
             per_layer(getattr(self.training, key), self.network.layers, f"training.{key}")
         if all(loss == "none" for loss in self.of_layers("loss")):
             raise ValueError("training.loss: none for every layer, so that nothing would be learned")
+        return self
+
+    @model_validator(mode="after")
+    def _plastic_layers_exist(self) -> ModelSpec:
+        layers = self.network.hidden_layers
+        wrong = [layer for layer in self.on_chip.plastic if isinstance(layer, int) and layer >= layers]
+        if wrong:
+            raise ValueError(
+                f"on_chip.plastic {self.on_chip.plastic}: the network has no layer {wrong[0]}, it has 0..{layers - 1} "
+                f"(pooling is not counted); a new layer on top of them is called output"
+            )
         return self
 
     @property
@@ -115,6 +130,22 @@ def model_spec_to_yaml(spec: ModelSpec) -> str:
 def model_spec_from_yaml(text: str, where: str) -> ModelSpec:
     """The inverse of `model_spec_to_yaml`; `where` names the origin of the text in errors."""
     return parse_model_spec(parse_yaml(text), where)
+
+
+def with_on_chip(spec: ModelSpec, overrides: tuple[str, ...]) -> ModelSpec:
+    """The same model, learning on chip as `on_chip.KEY=value` strings say; it need not be trained again.
+
+    Raises `SpecError` for any other key, and for wrong values.
+    """
+    values = spec.model_dump()
+    for override in overrides:
+        if not override.startswith("on_chip."):
+            raise SpecError(
+                f"--set {override}: the network is trained, and only on_chip.KEY does not change what it was trained "
+                f"for; train again with it, or ask with --dry-run of a model that is not trained"
+            )
+        _apply_override(values, override)
+    return spec if not overrides else parse_model_spec(values, "--set " + " ".join(overrides))
 
 
 def parse_model_spec(values: Any, where: str) -> ModelSpec:

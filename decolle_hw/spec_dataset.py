@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from decolle_hw.section import Pixels, PositiveInt, Section, Seed, Steps
+from decolle_hw.section import ClassNames, Pixels, PositiveInt, Section, Seed, Steps
 
 BIN_HEIGHT, BIN_WIDTH = 240, 256  # one byte per coordinate in N-MNIST's .bin, and y = 240 marks a clock overflow
 DVS_GESTURE_SENSOR = (128, 128)  # height, width of a DVS128; tonic.datasets.DVSGesture.sensor_size
@@ -38,6 +38,9 @@ class DatasetSpec(Section):
         "y_train, x_test, y_test; dvs_gesture: the folder that tonic saves to",
     )
     test_path: str | None = Field(None, description="folder with the test recordings, if it stands elsewhere")
+    classes: ClassNames | None = Field(
+        None, description="learn only these classes, two or more, in the order of the data set; default: all of them"
+    )
     test_fraction: float = Field(0.2, gt=0.0, lt=1.0, description="held out per class where there is no test folder")
     train_limit: PositiveInt | None = Field(None, description="only so many training recordings, evenly spread")
     test_limit: PositiveInt | None = Field(None, description="only so many test recordings, evenly spread")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,20 @@ from decolle_hw.sim.compare import Comparison, compare
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace
 from decolle_hw.spec import DatasetSpec, ModelSpec, load_model_spec, model_spec_from_yaml, with_folder
+from decolle_hw.spec_on_chip import OUTPUT
 from decolle_hw.training.evaluation import Evaluated, Split, evaluate_run, recordings_of
 from decolle_hw.training.lock import is_locked
 from decolle_hw.training.resume import require_state_of_run
-from decolle_hw.training.runs import LENGTH_KEYS, SPEC, Run, Weights, load_run, newest_run, newest_unfinished_run
+from decolle_hw.training.runs import (
+    CHECKPOINT,
+    LENGTH_KEYS,
+    SPEC,
+    Run,
+    Weights,
+    load_run,
+    newest_run,
+    newest_unfinished_run,
+)
 from decolle_hw.training.train import choose_device, resume, train
 
 NAMED_RUNS = 5  # in a message
@@ -85,6 +96,34 @@ def require_run(folder: Path, runs: Path) -> None:
     names = ", ".join(str(path) for path in known)
     there = f"the newest runs are {names}" if names else f"{runs} holds no run"
     raise UsageError(f"{folder}: {what}, so it is not a training run; {there}")
+
+
+def has_output_layer(program: Program) -> bool:
+    """Whether its last layers were made on chip (`compile --plastic output`): no float network stands behind them."""
+    if not program.spec_yaml:
+        return False
+    return OUTPUT in model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net").on_chip.plastic
+
+
+def find_run(program: Program, path: Path, runs: Path, folder: Path | None) -> Run | None:
+    """The training run whose checkpoint a program was compiled from; None: it is not below `runs`.
+
+    Raises `UsageError` where `folder` is given and is another run.
+    """
+    if folder is not None:
+        require_run(folder, runs)
+        run = load_run(folder)
+        if run.checkpoint_sha256() != program.checkpoint_sha256:
+            raise UsageError(
+                f"--run {folder}: {path} was compiled from another checkpoint (SHA-256 "
+                f"{program.checkpoint_sha256[:12]}, found {run.checkpoint_sha256()[:12]}); name its own run, or "
+                f"compile this one"
+            )
+        return run
+    for checkpoint in sorted(runs.glob(f"*/*/{CHECKPOINT}"), reverse=True):
+        if hashlib.sha256(checkpoint.read_bytes()).hexdigest() == program.checkpoint_sha256:
+            return load_run(checkpoint.parent)
+    return None
 
 
 def evaluate_model(
@@ -166,7 +205,7 @@ def run_both(
 
 def load_test_recordings(program: Program, dataset: str | None) -> data.BinnedRecordings:
     """The test recordings of the model a program was trained from, or those of a folder."""
-    spec = _dataset_of(program, dataset)
+    spec = dataset_of(program, dataset)
     if dataset is not None:
         return data.load_folder(dataset, spec, program.classes)
     return data.load_split(spec, "test", classes=program.classes)
@@ -189,16 +228,20 @@ def stream_test_recordings(
             return data.stream_images(*given)
         if Path(dataset).suffix == ".npz" and not Path(dataset).is_dir():
             return data.stream_spikes(*given)
-    spec = _dataset_of(program, dataset)
+    spec = dataset_of(program, dataset)
     if dataset is not None:
         return data.stream_folder(dataset, spec, samples, program.classes, progress)
     return data.stream_split(spec, "test", samples, program.classes, progress)
 
 
-def _dataset_of(program: Program, dataset: str | None) -> DatasetSpec:
+def dataset_of(program: Program, dataset: str | None) -> DatasetSpec:
     """What its recordings are: those that it was trained from, or, of a network from elsewhere, a folder's."""
     if program.spec_yaml:
-        return model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net").dataset
+        model = model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net")
+        if model.dataset.classes is None and model.on_chip.classes is None:
+            return model.dataset
+        # A new output layer may know others than the network was trained on.
+        return model.dataset.model_copy(update={"classes": list(program.classes)})
     if dataset is None:
         what = "images" if input_kind(program) == "image" else "some"
         raise UsageError(f"{program.name}: comes from elsewhere, without recordings; give {what} with --data")

@@ -12,12 +12,14 @@ from decolle_hw.workflow import train_model
 TINY = """
 name: tiny
 dataset:
-  {name: digits, input_shape: [2, 12, 12], deltat: 15000, chunk_size_train: 20, chunk_size_test: 20, train_limit: 300}
+  {name: digits, input_shape: [2, 12, 12], deltat: 15000, chunk_size_train: 20, chunk_size_test: 20,
+   train_limit: 300DATA}
 network: {NETWORK, alpha: 0.8, beta: 0.7}
-training: {num_epochs: 1, learning_rate: 0.02, burnin_steps: 4, update_every: 4, batch_size: 128TRAINING}
+training: {num_epochs: EPOCHS, learning_rate: 0.02, burnin_steps: 4, update_every: 4, batch_size: 128TRAINING}
 """
 
 
-def train(folder: Path, network: str, training: str = "") -> None:
-    (folder / "tiny.yaml").write_text(TINY.replace("NETWORK", network).replace("TRAINING", training))
+def train(folder: Path, network: str, training: str = "", dataset: str = "", epochs: int = 1) -> None:
+    text = TINY.replace("NETWORK", network).replace("TRAINING", training).replace("DATA", dataset)
+    (folder / "tiny.yaml").write_text(text.replace("EPOCHS", str(epochs)))
     train_model(load_model_spec(str(folder / "tiny.yaml")), folder / "runs", "cpu", Console(quiet=True))

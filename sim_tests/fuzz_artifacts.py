@@ -24,8 +24,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+from learning_tools import small_learning
 
-from decolle_hw.compiler.artifact import GROUP, load_artifact, save_artifact
+from decolle_hw.compiler.artifact import GROUP, load_artifact, load_learning, save_artifact
+from decolle_hw.compiler.learning_program import LearningProgram
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import ArtifactError
 from decolle_hw.sim.random_program import random_conv_program, random_program
@@ -37,16 +39,21 @@ Rng = np.random.Generator
 Mutate = Callable[[Path, Rng], None]
 
 
-def originals() -> list[Program]:
-    """Dense as netx runs it, dense with delays, convolutional with pooling."""
+Original = tuple[Program, LearningProgram | None]
+
+
+def originals() -> list[Original]:
+    """Dense as netx runs it, dense with delays, convolutional with pooling; a layer that learns."""
     rng = np.random.default_rng(1)
     conv = random_conv_program(rng, "cuba", like_quantizer=True, input_shape=(2, 6, 6), units=5)
     while not any(layer.is_pooling for layer in conv.layers):
         conv = random_conv_program(rng, "cuba", like_quantizer=True, input_shape=(2, 6, 6), units=5)
+    learning = small_learning(rng)
     return [
-        random_program(rng, "cuba", sizes=(12, 9, 7), like_quantizer=True),
-        random_program(rng, "decolle", sizes=(12, 9, 7), max_delay=5),
-        conv,
+        (random_program(rng, "cuba", sizes=(12, 9, 7), like_quantizer=True), None),
+        (random_program(rng, "decolle", sizes=(12, 9, 7), max_delay=5), None),
+        (conv, None),
+        (learning.program, learning),
     ]
 
 
@@ -208,10 +215,14 @@ def same(one: Program, other: Program) -> bool:
     )
 
 
-def outcome(path: Path, original: Program) -> str:
+def outcome(path: Path, original: Original) -> str:
     """'loaded', 'refused', or what must not happen."""
+    program, learning = original
     try:
-        return "loaded" if same(load_artifact(path), original) else "LOADED AS ANOTHER NETWORK"
+        if learning is not None:
+            found = load_learning(path)
+            return "loaded" if found.digest() == learning.digest() else "LOADED AS ANOTHER THAT LEARNS"
+        return "loaded" if same(load_artifact(path), program) else "LOADED AS ANOTHER NETWORK"
     except ArtifactError as error:
         text = str(error)
         return "refused" if text.startswith(f"{path}: ") and "\n" not in text else f"UNCLEAR: {text!r}"
@@ -226,8 +237,8 @@ def timed_out(number: int, frame: FrameType | None) -> None:
 def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter[tuple[str, str]], list[str]]:
     """(how many by damage and outcome, the failures in words)."""
     programs = originals()
-    for index, program in enumerate(programs):
-        save_artifact(program, folder / f"original{index}.net")
+    for index, (program, learning) in enumerate(programs):
+        save_artifact(program, folder / f"original{index}.net", learning)
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEGABYTES * 2**20, resource.RLIM_INFINITY))
     signal.signal(signal.SIGALRM, timed_out)

@@ -14,6 +14,7 @@ import numpy as np
 from decolle_hw.compiler.layers import NeuronKind
 from decolle_hw.compiler.learning_program import GATE_OPEN, ErrorNeurons, LearningProgram, PlasticLayer, output_readout
 from decolle_hw.compiler.plasticity import TraceFilter, three_factor_rule
+from decolle_hw.fixedpoint import WEIGHT_BITS
 from decolle_hw.sim.learning import Learned, learn
 from decolle_hw.sim.learning_state import LearningState, start_state
 from decolle_hw.sim.random_learning import random_learning_program, random_targets
@@ -114,6 +115,19 @@ def compared(learned: Learned) -> Counter[str]:
             counts["of them that changed a weight"] += int(np.count_nonzero(np.diff(record.weight, axis=1)))
             counts["traces"] += record.x.size + record.y.size
     return counts
+
+
+def small_learning(rng: np.random.Generator) -> LearningProgram:
+    """Two layers of stock neurons, of which the upper one learns by the rule of the design."""
+    program = random_program(rng, "cuba", sizes=(12, 9, 7), like_quantizer=True, weight_kind="mixed")
+    upper = replace(program.layers[1], weight_bits=WEIGHT_BITS)  # those of fewer bits lie on the finer grid too
+    program = replace(program, layers=(program.layers[0], upper))
+    plastic = PlasticLayer(
+        layer=1, rule=three_factor_rule(-4), x1=TraceFilter(40, 9.5), x2=TraceFilter(1, 2), epoch=3,
+        error=ErrorNeurons(on=300, off=-30, decay=800, shift=2, dead_zone=40), feedback_shift=5, gate_width=1 << 12,
+        readout_weight=rng.integers(-40, 40, (3, 7)).astype(np.int32), readout_bias=np.arange(3, dtype=np.int32),
+    )  # fmt: skip
+    return LearningProgram(program, (plastic,), teach=(5, 15))
 
 
 def with_plastic(learning: LearningProgram, place: int, **changes: Any) -> LearningProgram:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -16,18 +17,40 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from learning_tools import small_learning
 
-from decolle_hw.compiler.artifact import GROUP, load_artifact, newest_artifact, save_artifact
+from decolle_hw.compiler.artifact import GROUP, artifact_bytes, load_artifact, newest_artifact, save_artifact
+from decolle_hw.compiler.learning_program import LearningProgram
 from decolle_hw.compiler.program import Program
 from decolle_hw.errors import ArtifactError, UsageError
 from decolle_hw.sim.random_program import random_conv_program, random_program
 
-KINDS = ("cuba", "decolle", "conv")  # dense; dense with delays; a pooled convolution and a dense layer
+# Dense; dense with delays; a pooled convolution and a dense layer; dense, with a layer that learns.
+KINDS = ("cuba", "decolle", "conv", "learning")
 
 
 def made(kind: str) -> Program:
+    return made_with_learning(kind)[0]
+
+
+def save(kind: str, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content(kind))
+
+
+@functools.cache
+def content(kind: str) -> bytes:
+    return artifact_bytes(*made_with_learning(kind))
+
+
+@functools.cache
+def made_with_learning(kind: str) -> tuple[Program, LearningProgram | None]:
     rng = np.random.default_rng(0)
-    if kind == "cuba":
+    learning = None
+    if kind == "learning":
+        learning = small_learning(rng)
+        program = learning.program
+    elif kind == "cuba":
         program = random_program(rng, "cuba", sizes=(12, 9, 7), like_quantizer=True)
     elif kind == "decolle":
         program = random_program(rng, "decolle", sizes=(12, 9, 7), max_delay=5)
@@ -35,13 +58,14 @@ def made(kind: str) -> Program:
         program = random_conv_program(rng, "decolle", convolutions=1, input_shape=(2, 6, 6), units=5)
         while not any(layer.is_pooling for layer in program.layers):
             program = random_conv_program(rng, "decolle", convolutions=1, input_shape=(2, 6, 6), units=5)
-    return dataclasses.replace(
+    program = dataclasses.replace(
         program,
         name="näme",
         spec_yaml="a: 'x'\nb: [1, 2]\n",
         checkpoint_sha256="ab" * 32,
         quantization=({"limit_v": 0.1, "alpha_error": -1e-300}, {"limit_v": float("inf")}),
     )
+    return program, None if learning is None else dataclasses.replace(learning, program=program)
 
 
 FULL_DISK = """
@@ -61,7 +85,7 @@ except UsageError as error:
 @pytest.fixture(params=KINDS)
 def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / f"{request.param}.net"
-    save_artifact(made(request.param), path)
+    save(request.param, path)
     return path
 
 
@@ -84,7 +108,7 @@ def complaint(path: Path) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 def test_round_trip(kind: str, tmp_path: Path) -> None:
     program = made(kind)
-    save_artifact(program, tmp_path / "new" / "a.net")
+    save(kind, tmp_path / "new" / "a.net")
     back = load_artifact(tmp_path / "new" / "a.net")
     for field in dataclasses.fields(Program):
         if field.name != "layers":
@@ -107,7 +131,7 @@ def test_the_same_program_gives_the_same_bytes(cuba: Path, tmp_path: Path) -> No
 
 def test_a_failed_write_leaves_what_was_there(cuba: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cuba.read_bytes()
-    monkeypatch.setattr("decolle_hw.compiler.artifact._digest", lambda program: 1 / 0)
+    monkeypatch.setattr("decolle_hw.compiler.artifact._digest", lambda program, learning: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_artifact(made("cuba"), cuba)
     assert cuba.read_bytes() == before
@@ -164,11 +188,13 @@ def test_truncated(share: float, saved: Path) -> None:
     assert "truncated" in text or "not an HDF5 file" in text
 
 
-@pytest.mark.parametrize(("version", "remedy"), [(4, "update decolle-hw"), (2, "compile again"), (1, "compile again")])
+@pytest.mark.parametrize(("version", "remedy"), [(5, "update decolle-hw"), (2, "compile again"), (1, "compile again")])
 def test_other_versions(version: int, remedy: str, cuba: Path) -> None:
     with h5py.File(cuba, "r+") as file:
         file[GROUP].attrs["format_version"] = version
-    assert f"decolle_hw/format_version is {version}, this version of decolle-hw reads 3; {remedy}" in complaint(cuba)
+    assert f"decolle_hw/format_version is {version}, this version of decolle-hw reads 3 and 4; {remedy}" in complaint(
+        cuba
+    )
 
 
 def test_a_version_that_is_no_number(cuba: Path) -> None:
@@ -186,7 +212,7 @@ def everything(kind: str) -> list[str]:
         names.extend(f"{name}@{key}" for key in item.attrs)
 
     with tempfile.TemporaryDirectory() as folder:
-        save_artifact(made(kind), Path(folder) / "a.net")
+        save(kind, Path(folder) / "a.net")
         with h5py.File(Path(folder) / "a.net") as file:
             visit(GROUP, file[GROUP])
             file[GROUP].visititems(lambda name, item: visit(f"{GROUP}/{name}", item))
@@ -200,7 +226,7 @@ CONTENT = [(kind, name) for kind in KINDS for name in everything(kind)]
 @pytest.mark.parametrize(("kind", "name"), CONTENT)
 def test_whatever_is_missing_is_named(kind: str, name: str, tmp_path: Path) -> None:
     path = tmp_path / "a.net"
-    save_artifact(made(kind), path)
+    save(kind, path)
     place, _, attribute = name.partition("@")
     with h5py.File(path, "r+") as file:
         if attribute:
@@ -213,7 +239,7 @@ def test_whatever_is_missing_is_named(kind: str, name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(("kind", "name"), CONTENT)
 def test_whatever_is_changed_is_found(kind: str, name: str, tmp_path: Path) -> None:
     path = tmp_path / "a.net"
-    save_artifact(made(kind), path)
+    save(kind, path)
     place, _, attribute = name.partition("@")
     with h5py.File(path, "r+") as file:
         if attribute:

@@ -27,7 +27,11 @@ from decolle_hw.errors import UsageError
     "--utilisation", type=click.FloatRange(0.0, 1.0, min_open=True), default=1.0, show_default=True,
     callback=not_nan, help="Share of each limit of a core that may be used.",
 )  # fmt: skip
-@click.option("--plastic", metavar="LAYERS", help="Layers that learn on chip, e.g. 1 or 0,2; pooling is not counted.")
+@click.option(
+    "--plastic", metavar="LAYERS",
+    help="Layers that learn on chip: 1 or 0,2 (pooling is not counted), or output, a new one on top; default: "
+    "on_chip.plastic of the model.",
+)  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Artifact to write; default: NAME.net here.")
 @click.option(
     "--weight-bits", type=click.IntRange(2, 8), help="Bits of a synaptic weight; default: as trained, else 8."
@@ -68,10 +72,11 @@ def compile_(
     from decolle_hw.targets import load_target
 
     console = open_console()
-    wanted = Wanted(load_target(target), board, cores, utilisation, layers_of(plastic))
+    wanted = Wanted(load_target(target), board, cores, utilisation)
     request = Request(
-        wanted, source, runs, output, dataset, weight_bits, overrides, approximate, steps, dt, dry_run, save_stages
-    )
+        wanted, source, runs, output, dataset, weight_bits, overrides, approximate, steps, dt, dry_run, save_stages,
+        layers_of(plastic),
+    )  # fmt: skip
     compiled = compile_network(request, console)
     print_compiled(compiled, console)
     if compiled.mapped.violations:  # of a dry run; else nothing comes so far

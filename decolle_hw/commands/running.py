@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from decolle_hw.commands.learning_on_chip import LEARNING_ONLY, learn_in_session, learning_options
 from decolle_hw.commands.options import (
     check_outputs,
     data_option,
@@ -26,7 +27,7 @@ from decolle_hw.errors import CheckError, UsageError
 @click.option("--backend", type=click.Choice(["lava", "reference"]), default="lava", show_default=True)
 @click.option(
     "--samples", type=click.IntRange(min=1),
-    help="Recordings to run, evenly spread over the test set; default: in Lava 100 (fewer of convolutions), else all.",
+    help="Recordings, evenly spread over all; default: in Lava 100 (fewer of convolutions, or with --learn), else all.",
 )  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1), help="Recordings at a time; default: what memory of 256 MB holds.")
 @click.option(
@@ -40,14 +41,24 @@ from decolle_hw.errors import CheckError, UsageError
     "--csv", "csv_path", type=click.Path(path_type=Path),
     help="Also write a line per recording: label, prediction, readouts.",
 )  # fmt: skip
+@learning_options
 def run(
     artifact: Path | None, sim: bool, hw: bool, backend: Any, samples: int | None, batch: int | None,
-    jobs: int | None, dataset: str | None, json_path: Path | None, csv_path: Path | None,
+    jobs: int | None, dataset: str | None, json_path: Path | None, csv_path: Path | None, learn: bool, **learning: Any,
 ) -> None:  # fmt: skip
     """Run a compiled network (ARTIFACT; default: the newest .net here) on its test recordings.
 
     In Lava every spike is compared with the integer reference; exit code 1 if one differs.
+
+    With --learn a network that was compiled with --plastic is shown its training recordings, one after another, and
+    learns; then every weight is compared as well.
     """
+    if learn:
+        learn_in_session(artifact, sim, hw, backend, samples, dataset, json_path, learning)
+        return
+    without = sorted(given_options() & LEARNING_ONLY)
+    if without:
+        raise UsageError(f"{', '.join(without)}: only where the network learns; add --learn")
     from decolle_hw.atomic import write_json
     from decolle_hw.workflow import require_simulator, run_artifact
 

@@ -6,13 +6,16 @@ every matrix survives that (below), so a network that would not is refused here 
 Pooling stages are convolutions there as here: netx has no pooling of its own.
 
 A decolle network gets the neuron type DECOLLE, which netx does not know: it stops, where a stock neuron in its place
-would run and spike differently. Its weights stand there as stored, with their exponent (wgtExp) beside them.
+would run and spike differently. Its weights stand there as stored, with their exponent (wgtExp) beside them. The same
+goes, with the type LEARNING, for a layer of stock neurons that learns on chip and whose first weights are none that
+netx takes: those of a new output layer are all zero.
 """
 
 # N neurons, I inputs
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -28,9 +31,10 @@ NETX_MAX_DELAY = 62  # longer ones are clamped by lava.lib.dl.netx.hdf5.Network.
 _REMEDY = "train with network.neuron: decolle, or with other weights"
 
 
-def netx_entries(program: Program) -> dict[str, Any]:
+def netx_entries(program: Program, plastic: Collection[int] = ()) -> dict[str, Any]:
     """Every dataset below ``/layer``, by its path. Layer 0 is the input.
 
+    Args: plastic: layers that learn on chip.
     Raises `CompileError` if netx would run a cuba layer with other weights, biases or delays than it has.
     """
     first = program.layers[0]
@@ -40,7 +44,7 @@ def netx_entries(program: Program) -> dict[str, Any]:
     for index, layer in enumerate(program.layers):
         if isinstance(before, ConvLayer) and not isinstance(layer, ConvLayer):
             groups.append({"type": np.bytes_("flatten")})
-        groups.append(_entries(layer, index) | _neuron_entries(layer))
+        groups.append(_learning_entries(layer, index) if index in plastic else _layer_entries(layer, index))
         before = layer
     return {f"layer/{place}/{name}": value for place, group in enumerate(groups) for name, value in group.items()}
 
@@ -54,6 +58,21 @@ def _input_entries(program: Program) -> dict[str, Any]:
         raise CompileError(f"input block: bias_exp is {block.bias_exp}, netx has no other than {NETX_BIAS_EXP}")
     transform = {"weight": np.array([block.weight]), "bias": np.array([block.bias])}
     return transform | _registers("CUBA", block.du, block.dv, block.vth)
+
+
+def _layer_entries(layer: Layer, index: int) -> dict[str, Any]:
+    return _entries(layer, index) | _neuron_entries(layer)
+
+
+def _learning_entries(layer: Layer, index: int) -> dict[str, Any]:
+    try:
+        return _layer_entries(layer, index)
+    except CompileError:
+        registers = _registers("LEARNING", layer.du, layer.dv, layer.vth)
+        return {
+            "type": np.bytes_("dense"), "shape": np.array([layer.num_neurons]), "weight": layer.weight,
+            "wgtExp": layer.weight_exp, "bias": layer.bias_mant,
+        } | registers  # fmt: skip
 
 
 def _neuron_entries(layer: Layer) -> dict[str, Any]:

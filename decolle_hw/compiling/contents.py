@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 
 from decolle_hw import __version__
 from decolle_hw.compiler.estimates.result import Estimate
-from decolle_hw.compiler.lowering.graph import Population
+from decolle_hw.compiler.lowering.graph import Graph, Population
+from decolle_hw.compiler.lowering.read import graph_of_program
+from decolle_hw.compiler.lowering.stages import lower
 from decolle_hw.compiler.placement import Core, Tiling
 from decolle_hw.compiling.pipeline import Compiled
+from decolle_hw.compiling.plastic import neuron_layers
 from decolle_hw.fidelity.summary import Fidelity
 from decolle_hw.fixedpoint import weight_limits
 from decolle_hw.nn.network import DecolleNetwork
@@ -41,24 +45,30 @@ def page_content(compiled: Compiled) -> page.PageContent:
         ),
         rasters=() if compiled.recording is None else tuple(_rasters(compiled, names)),
         raster_of="" if compiled.recording is None else "the first of the recordings that were measured",
-        rates=() if fidelity is None else tuple(_rates(fidelity, names)),
+        rates=() if fidelity is None else tuple(_rates(fidelity, _compared_names(compiled))),
         weights=() if program is None else tuple(_weights(compiled, names)),
         accuracy=() if fidelity is None else _accuracy(fidelity),
         costs=None if estimate is None else _costs(estimate),
         limits=tuple(_limits(target)),
         warnings=compiled.warnings,
-        notes=compiled.source.notes,
+        notes=compiled.source.notes + (() if compiled.lowered is None else compiled.lowered.notes),
         made=tuple(_made(compiled)),
     )
 
 
 def _layer_names(compiled: Compiled) -> dict[int, str]:
     """Population of each layer of the program."""
-    return {
-        population.layer: population.name
-        for population in compiled.mapped.graph.populations
-        if population.layer is not None
-    }
+    return _names_of(compiled.mapped.graph)
+
+
+def _compared_names(compiled: Compiled) -> dict[int, str]:
+    """The same of the network that was compared with its floats: as it was before an output layer was added."""
+    assert compiled.compilation is not None
+    return _names_of(lower(graph_of_program(compiled.compilation.program))[-1][1])
+
+
+def _names_of(graph: Graph) -> dict[int, str]:
+    return {population.layer: population.name for population in graph.populations if population.layer is not None}
 
 
 def _placement(compiled: Compiled, target: Target) -> page.PlacementFigures:
@@ -137,7 +147,10 @@ def _weights(compiled: Compiled, names: dict[int, str]) -> Iterator[page.Weights
     assert program is not None
     network = None if compiled.source.run is None else compiled.source.run.network()
     before = iter(()) if network is None else iter(_float_weights(network))
-    figures_of = program.quantization or ({},) * len(program.layers)
+    if compiled.source.plan.output:  # nothing float stands behind the centring and the output layer
+        before = islice(before, len(neuron_layers(program)) - 2)
+    # Nothing is known of the grid of an imported network, or of an output layer that was added to learn.
+    figures_of = program.quantization + ({},) * (len(program.layers) - len(program.quantization))
     for index, (layer, figures) in enumerate(zip(program.layers, figures_of, strict=True)):
         if layer.is_pooling:
             continue

@@ -23,6 +23,7 @@ from decolle_hw.compiler.lowering.read import graph_of_program
 from decolle_hw.compiler.mapping import Mapped, Wanted, map_graph, save_stages
 from decolle_hw.compiler.program import Program
 from decolle_hw.compiler.rules import require_none
+from decolle_hw.compiling.lowered import Lowered, lower_learning
 from decolle_hw.compiling.request import Request
 from decolle_hw.compiling.source import Source, find_source
 from decolle_hw.execution import as_given
@@ -49,11 +50,13 @@ class Compiled:
     fidelity: Fidelity | None = None
     estimate: Estimate | None = None
     recording: NDArray[Any] | None = None  # (1, T, I) or (1, I): one of those measured
+    lowered: Lowered | None = None  # how it learns; None: it does not
     written: tuple[Path, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self.source.warnings + (() if self.compilation is None else self.compilation.warnings)
+        found = self.source.warnings + (() if self.compilation is None else self.compilation.warnings)
+        return found + (() if self.lowered is None else self.lowered.warnings)
 
     @property
     def path(self) -> Path:
@@ -79,6 +82,7 @@ class Compiled:
             "fidelity": None if fidelity is None else asdict(fidelity) | {
                 "float_accuracy": fidelity.float_accuracy, "integer_accuracy": fidelity.integer_accuracy,
             },
+            "learning": None if self.lowered is None else self.lowered.to_json(),
             "limits": [
                 {"name": name, **limit.model_dump()} for name, limit in self.request.wanted.target.limits
             ],
@@ -94,27 +98,35 @@ def compile_network(request: Request, console: Console) -> Compiled:
     request.check()
     with working(console, "reading the network"):
         source = find_source(request)
+    # From here on the same, whether a run, a model, or an artifact says what learns.
+    request = replace(request, wanted=replace(request.wanted, plastic=source.plastic))
     mapped = _map(source, source.graph, request, source.program)
     if request.dry_run:
         return Compiled(request, source, mapped, source.program, written=_write_stages(mapped, request))
     require_none(mapped.violations, source.graph.name, request.wanted.target)
     paths = request.paths(source.graph.name)
     program, compilation = source.program, None
+    lowered = None if source.learning is None else Lowered(source.learning)
     if program is None:
         assert source.run is not None
         with working(console, f"quantizing {source.run.folder} for {request.wanted.target.name}"):
             calibration = calibration_set(source.run)
             compilation = compile_run(source.run, request.wanted.target.name, calibration, request.weight_bits)
             program = compilation.program
+        if source.plan.learns:
+            lowered = lower_learning(program, source.run, source.plan, calibration, console)
+            program = lowered.learning.program
         # The registers are known only now.
         mapped = _map(source, graph_of_program(program), request, program)
         require_none(mapped.violations, program.name, request.wanted.target)
     fidelity, measured = None, None
     if source.run is not None:
+        assert compilation is not None
         with working(console, "comparing float and integer network"):
             recordings = data.load_split(source.run.spec.dataset, "test", classes=source.run.classes)
             tested = spread(recordings, CHECKED_RECORDINGS)
-            fidelity = float_against_integer(source.run.network(), program, tested)
+            # As it was before a new output layer.
+            fidelity = float_against_integer(source.run.network(), compilation.program, tested)
             measured = _dense(spread(tested, MEASURED_RECORDINGS))
     elif request.dataset is not None:
         measured = _recordings_of(program, request.dataset)
@@ -128,7 +140,7 @@ def compile_network(request: Request, console: Console) -> Compiled:
         estimated = estimate(program, mapped.graph, mapped.placement, request.wanted.target, activity)
     compiled = Compiled(
         request, source, mapped, program, compilation, fidelity, estimated,
-        None if measured is None else measured[:1],
+        None if measured is None else measured[:1], lowered,
     )  # fmt: skip
     return _write(compiled, paths)
 
@@ -162,7 +174,7 @@ def _write(compiled: Compiled, paths: tuple[Path, Path, Path]) -> Compiled:
 
     assert compiled.program is not None
     contents = (
-        artifact_bytes(compiled.program),
+        artifact_bytes(compiled.program, None if compiled.lowered is None else compiled.lowered.learning),
         json_text(compiled.to_json()).encode(),
         page_html(page_content(compiled)).encode(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,10 @@ from decolle_hw.atomic import check_writable
 from decolle_hw.compiler.mapping import Wanted as Wanted
 from decolle_hw.errors import UsageError
 from decolle_hw.library import shipped_names
+from decolle_hw.spec_on_chip import OUTPUT
 
 Kind = Literal["run", "model", "net", "nir"]
+PlasticLayers = tuple[int | str, ...]  # layers of the float network, pooling not counted, or `output`
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Request:
     dt: float | None = None
     dry_run: bool = False
     stages: Path | None = None  # folder for the result of each stage
+    plastic: PlasticLayers | None = None  # None: what the model's on_chip.plastic says
 
     @property
     def kind(self) -> Kind:
@@ -51,8 +55,11 @@ class Request:
                 f"{self.source}: is a model that is not trained; run `decolle-hw train {self.source}` first, or ask "
                 "with --dry-run whether it fits"
             )
-        if self.wanted.plastic and not self.dry_run:
-            problems.append("--plastic: this version places layers that learn, but does not run them; add --dry-run")
+        if self.kind == "run" and self.overrides and not self._only_on_chip:
+            problems.append(
+                "--set: the network is trained, and only on_chip.KEY does not change what it was trained for; train "
+                "again with the others, or ask with --dry-run of a model that is not trained"
+            )
         if not self.dry_run and self.output is not None and self.output.suffix != ".net":
             problems.append(f"--output {self.output}: the name must end in .net, or `run --sim` would not find it")
         if self.dry_run and self.output is not None:
@@ -64,13 +71,29 @@ class Request:
         """(option, whether it was given, kinds of source without a use for it, why)."""
         imported: tuple[Kind, ...] = ("net", "nir")
         return [
-            ("--set", bool(self.overrides), ("run", *imported), "is for a model that is not trained yet (--dry-run)"),
+            ("--set", bool(self.overrides), imported, "is for a training run (on_chip.KEY), or a model (--dry-run)"),
+            (
+                "--plastic",
+                bool(self.plastic) and not self.dry_run,
+                imported,
+                "learning is lowered from the float rule of a training run; compile that, or add --dry-run",
+            ),
+            (
+                "--plastic output",
+                OUTPUT in (self.plastic or ()),
+                imported,
+                "a new layer is for a training run, or a model (--dry-run)",
+            ),
             ("--weight-bits", self.weight_bits is not None, ("net",), "the weights of a .net are integers already"),
             ("--approximate", self.approximate, ("run", "model"), "is for networks from elsewhere (.net, .nir)"),
             ("--steps", self.steps is not None, ("run", "model"), "is for networks from elsewhere (.net, .nir)"),
             ("--dt", self.dt is not None, ("run", "model", "net"), "is for .nir files"),
             ("--data", self.dataset is not None, ("model",), "a dry run reads no recordings"),
         ]
+
+    @property
+    def _only_on_chip(self) -> bool:
+        return all(override.startswith("on_chip.") for override in self.overrides)
 
     def paths(self, name: str) -> tuple[Path, Path, Path]:
         """Artifact, report and page, all three writable.
@@ -86,14 +109,16 @@ class Request:
         return written
 
 
-def layers_of(text: str | None) -> tuple[int, ...]:
-    """`0,2` as (0, 2). Raises `UsageError` for anything but layers, each once."""
+def layers_of(text: str | None) -> PlasticLayers | None:
+    """`0,2` as (0, 2), `output` as it is. Raises `UsageError` for anything but layers, each once."""
     if text is None:
-        return ()
-    try:
-        layers = tuple(sorted(int(part) for part in text.split(",")))
-    except ValueError:
-        raise UsageError(f"--plastic {text}: expected layers such as 1 or 0,2") from None
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    wrong = [part for part in parts if part != OUTPUT and not (part.isdecimal() and part.isascii())]
+    if wrong:
+        hint = f"; did you mean {OUTPUT!r}?" if difflib.get_close_matches(wrong[0], [OUTPUT], cutoff=0.5) else ""
+        raise UsageError(f"--plastic {text}: expected layers such as 1 or 0,2, or {OUTPUT}{hint}")
+    layers: list[int | str] = [part if part == OUTPUT else int(part) for part in parts]
     if len(set(layers)) != len(layers):
         raise UsageError(f"--plastic {text}: each layer at most once")
-    return layers
+    return tuple(sorted(layers, key=lambda layer: (layer == OUTPUT, layer)))

@@ -7,21 +7,26 @@ from pathlib import Path
 
 import h5py
 
-from decolle_hw.compiler.artifact import GROUP, load_artifact
+from decolle_hw.compiler.artifact import GROUP, load_with_learning
+from decolle_hw.compiler.learning_program import LearningProgram
 from decolle_hw.compiler.lowering.graph import Graph
 from decolle_hw.compiler.lowering.read import graph_of_program, graph_of_spec
 from decolle_hw.compiler.program import Program
+from decolle_hw.compiling.plastic import (
+    ASSUMED_CLASSES,
+    KNOWN_CLASSES,
+    Plan,
+    as_planned,
+    graph_of_learning,
+    plan_learning,
+)
 from decolle_hw.compiling.request import Request
 from decolle_hw.errors import UsageError
 from decolle_hw.interchange.netx_import import import_netx
 from decolle_hw.quantization.compile import DEFAULT_WEIGHT_BITS, weight_bits_of
-from decolle_hw.spec import ModelSpec, load_model_spec
+from decolle_hw.spec import ModelSpec, load_model_spec, with_on_chip
 from decolle_hw.training.runs import Run, load_run, newest_run
 from decolle_hw.workflow import require_run
-
-# Classes of data sets that need not be read to know; others may have any number of them.
-KNOWN_CLASSES = {"digits": 10, "dvs_gesture": 11}
-ASSUMED_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,13 @@ class Source:
     """What is to be compiled. Without a program it is quantized first, or, in a dry run, only placed."""
 
     described: str
-    graph: Graph
+    graph: Graph  # with the new output layer, where it gets one
     classes: int
     run: Run | None = None
     program: Program | None = None
+    learning: LearningProgram | None = None  # of an artifact that learns
+    plan: Plan = field(default_factory=Plan)  # what of a run shall learn
+    plastic: tuple[int, ...] = ()  # layers of the graph that learn, pooling not counted
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
 
@@ -55,21 +63,28 @@ def _of_run(request: Request) -> Source:
     run = load_run(folder or newest_run(request.runs))
     if request.dataset is not None:
         run = run.with_data(request.dataset)
+    spec = with_on_chip(run.spec, request.overrides)
+    plan = plan_learning(spec, request)
+    run = replace(run, spec=as_planned(spec, plan))
     classes = len(run.classes)
-    graph = graph_of_spec(run.spec, classes, weight_bits_of(run.spec, request.weight_bits))
-    return Source(f"run {run.folder}", graph, classes, run=run)
+    graph = graph_of_spec(spec, classes, weight_bits_of(spec, request.weight_bits))
+    graph, plastic = plan.of_graph(graph)
+    return Source(f"run {run.folder}", graph, plan.output or classes, run=run, plan=plan, plastic=plastic)
 
 
 def _of_model(request: Request) -> Source:
     assert request.source is not None
     spec = load_model_spec(request.source, request.overrides)
     classes, notes = _classes(spec)
-    graph = graph_of_spec(spec, classes, weight_bits_of(spec, request.weight_bits))
-    return Source(f"model {request.source}, not trained", graph, classes, notes=notes)
+    plan = plan_learning(spec, request)
+    graph, plastic = plan.of_graph(graph_of_spec(spec, classes, weight_bits_of(spec, request.weight_bits)))
+    described = f"model {request.source}, not trained"
+    return Source(described, graph, plan.output or classes, notes=notes, plan=plan, plastic=plastic)
 
 
 def _classes(spec: ModelSpec) -> tuple[int, tuple[str, ...]]:
-    known = KNOWN_CLASSES.get(spec.dataset.name)
+    chosen = spec.dataset.classes
+    known = KNOWN_CLASSES.get(spec.dataset.name) if chosen is None else len(chosen)
     if known is not None:
         return known, ()
     return ASSUMED_CLASSES, (f"{ASSUMED_CLASSES} classes assumed: a dry run does not read dataset {spec.dataset.name}",)
@@ -78,7 +93,8 @@ def _classes(spec: ModelSpec) -> tuple[int, tuple[str, ...]]:
 def _of_net(path: Path, request: Request) -> Source:
     """An artifact of ours as it is; anything else is read as lava-dl's netx would."""
     if path.is_file() and h5py.is_hdf5(path) and _is_ours(path):
-        program = replace(load_artifact(path), target=request.wanted.target.name)
+        program, learning = load_with_learning(path)
+        program = replace(program, target=request.wanted.target.name)
         useless = [
             option
             for option, given in (("--steps", request.steps is not None), ("--approximate", request.approximate))
@@ -89,15 +105,29 @@ def _of_net(path: Path, request: Request) -> Source:
                 f"{', '.join(useless)}: {path} is an artifact of decolle-hw, whose integers and {program.steps} steps "
                 "stay as they are; leave out, or compile again what it was made from"
             )
-        return Source(f"artifact {path}", graph_of_program(program), len(program.classes), program=program)
+        if learning is None:
+            return _of_program(f"artifact {path}", program, request)
+        if request.plastic is not None:
+            raise UsageError(
+                f"--plastic: {path} says itself which of its layers learn, and how; leave it out, or compile again "
+                "what it was made from"
+            )
+        learning = replace(learning, program=program)
+        graph, plastic = graph_of_learning(learning)
+        return Source(
+            f"artifact {path}", graph, len(program.classes), program=program, learning=learning, plastic=plastic
+        )
     imported = import_netx(
         path, approximate=request.approximate, steps=request.steps, target=request.wanted.target.name
     )
     program = imported.program
-    return Source(
-        f"{path} of lava-dl", graph_of_program(program), len(program.classes), program=program,
-        notes=(*imported.notes, how_it_runs(program)), warnings=imported.warnings,
-    )  # fmt: skip
+    source = _of_program(f"{path} of lava-dl", program, request)
+    return replace(source, notes=(*imported.notes, how_it_runs(program)), warnings=imported.warnings)
+
+
+def _of_program(described: str, program: Program, request: Request) -> Source:
+    plastic = tuple(layer for layer in request.plastic or () if isinstance(layer, int))  # of a dry run
+    return Source(described, graph_of_program(program), len(program.classes), program=program, plastic=plastic)
 
 
 def _is_ours(path: Path) -> bool:
@@ -116,10 +146,8 @@ def _of_nir(path: Path, request: Request) -> Source:
         weight_bits=request.weight_bits or DEFAULT_WEIGHT_BITS,
     )  # fmt: skip
     program = imported.program
-    return Source(
-        f"{path} (NIR)", graph_of_program(program), len(program.classes), program=program,
-        notes=(*imported.notes, how_it_runs(program)), warnings=imported.warnings,
-    )  # fmt: skip
+    source = _of_program(f"{path} (NIR)", program, request)
+    return replace(source, notes=(*imported.notes, how_it_runs(program)), warnings=imported.warnings)
 
 
 DECISIONS = {

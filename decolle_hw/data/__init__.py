@@ -10,8 +10,10 @@
 from decolle_hw.data.binning import Progress
 from decolle_hw.data.load import (
     dataset_classes,
+    has_train_and_test,
     load_folder,
     load_split,
+    load_unlabelled,
     recording_events,
     stream_folder,
     stream_split,
@@ -28,8 +30,10 @@ __all__ = [
     "SpikeArrays",
     "StillImages",
     "dataset_classes",
+    "has_train_and_test",
     "load_folder",
     "load_split",
+    "load_unlabelled",
     "recording_events",
     "stream_folder",
     "stream_images",

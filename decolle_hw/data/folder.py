@@ -73,7 +73,7 @@ def split_of(spec: DatasetSpec) -> tuple[Listing, Listing]:
     if spec.path is None:
         raise SpecError("dataset.path: is missing, and dataset.name is 'folder'; give --data FOLDER or set the key")
     path = Path(spec.path).expanduser()
-    both = _train_and_test(path)
+    both = train_and_test(path)
     if both is not None and spec.test_path is not None:
         raise SpecError(
             f"dataset.test_path {spec.test_path}: {path} has a {both[1].name} folder of its own; leave "
@@ -101,8 +101,18 @@ def whole_folder(path: str | Path, classes: Sequence[str] | None = None) -> List
     is a `DataError`.
     """
     path = Path(path).expanduser()
-    both = _train_and_test(path)
+    both = train_and_test(path)
     return list_folder(path if both is None else both[1], classes)
+
+
+def unsorted_folder(path: Path) -> Listing:
+    """All recordings of FOLDER/, or else of its subfolders whatever their names, as one class; by name."""
+    folders = sorted(_entries(path, "folder of recordings"), key=_class_order)
+    if folders and all(entry.is_dir() for entry in folders):
+        files = [file for folder in folders for file in _recordings(folder)]
+    else:
+        files = _recordings(path)
+    return Listing(tuple(files), np.zeros(len(files), np.int64), ("unknown",))
 
 
 def list_folder(path: Path, classes: Sequence[str] | None = None, learned_by: str = "the network") -> Listing:
@@ -166,7 +176,7 @@ def _recordings(folder: Path) -> list[Path]:
     return files
 
 
-def _train_and_test(path: Path) -> tuple[Path, Path] | None:
+def train_and_test(path: Path) -> tuple[Path, Path] | None:
     """The subfolders train and test if both are there; N-MNIST's own archives write Train and Test."""
     found = {entry.name.lower(): entry for entry in _entries(path, "folder of recordings") if entry.is_dir()}
     if "train" in found and "test" in found:

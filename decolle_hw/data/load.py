@@ -10,6 +10,7 @@ import numpy as np
 
 from decolle_hw.data import cache, digits, folder, gesture, images, workers
 from decolle_hw.data.binning import Progress, assemble, pack, require_countable
+from decolle_hw.data.choosing import in_their_order, of_classes, require_some
 from decolle_hw.data.recordings import BinnedRecordings
 from decolle_hw.data.source import Source, limited
 from decolle_hw.data.stream import RecordingStream, open_stream
@@ -68,10 +69,21 @@ def load_folder(
 
     Of a folder with subfolders train and test, those of test.
     `spec` gives sensor, inputs, deltat and steps, whatever its own data are; `classes` are those that a trained
-    network knows.
+    network knows. With `dataset.classes` recordings of others are left out, otherwise they are an error.
     """
     spec = spec.model_copy(update={"name": "folder", "path": str(path)})
-    return _binned(folder.whole_folder(path, classes), spec, spec.chunk_size_test, False, progress)
+    return _binned(_whole_folder(path, spec, classes), spec, spec.chunk_size_test, False, progress)
+
+
+def load_unlabelled(path: str | Path, spec: DatasetSpec, progress: Progress | None = None) -> BinnedRecordings:
+    """All recordings of a folder that need not be sorted into classes, as `load_folder`; they are of one class."""
+    spec = spec.model_copy(update={"name": "folder", "path": str(path)})
+    return _binned(folder.unsorted_folder(Path(path).expanduser()), spec, spec.chunk_size_test, False, progress)
+
+
+def has_train_and_test(path: str | Path) -> bool:
+    """Whether a folder of recordings has subfolders train and test. Raises `DataError` where it cannot be read."""
+    return folder.train_and_test(Path(path).expanduser()) is not None
 
 
 def stream_folder(
@@ -83,12 +95,13 @@ def stream_folder(
 ) -> RecordingStream:
     """The recordings of `load_folder` batch by batch; `samples` and `progress` as in `stream_split`."""
     spec = spec.model_copy(update={"name": "folder", "path": str(path)})
-    return open_stream(folder.whole_folder(path, classes), spec, spec.chunk_size_test, False, samples, progress)
+    return open_stream(_whole_folder(path, spec, classes), spec, spec.chunk_size_test, False, samples, progress)
 
 
 def dataset_classes(spec: DatasetSpec) -> tuple[str, ...]:
     """Names of the classes, in the order of the labels."""
-    return digits.CLASSES if spec.name == "digits" else _splits(spec)[0].classes
+    known = digits.CLASSES if spec.name == "digits" else _all_splits(spec)[0].classes
+    return known if spec.classes is None else in_their_order(spec.classes, known, "dataset.classes")
 
 
 def recording_events(spec: DatasetSpec, split: Split, index: int) -> np.ndarray:
@@ -102,6 +115,16 @@ def recording_events(spec: DatasetSpec, split: Split, index: int) -> np.ndarray:
 def _source(spec: DatasetSpec, split: Split) -> Source:
     train, test = _splits(spec)
     return limited(train, spec.train_limit) if split == "train" else limited(test, spec.test_limit)
+
+
+def _whole_folder(path: str | Path, spec: DatasetSpec, classes: Sequence[str] | None) -> Source:
+    if spec.classes is None:
+        return folder.whole_folder(path, classes)
+    everything = folder.whole_folder(path)
+    chosen = classes or in_their_order(spec.classes, everything.classes, "dataset.classes")
+    source = of_classes(everything, chosen)
+    require_some(source, "", spec)
+    return source
 
 
 def _source_of_classes(spec: DatasetSpec, split: Split, classes: Sequence[str] | None) -> Source:
@@ -118,6 +141,20 @@ def _length(spec: DatasetSpec, split: Split) -> tuple[int, bool]:
 
 
 def _splits(spec: DatasetSpec) -> tuple[Source, Source]:
+    """Training and test recordings, of `dataset.classes` only: which is which does not depend on these."""
+    train, test = _all_splits(spec)
+    if spec.classes is None:
+        return train, test
+    chosen = in_their_order(spec.classes, train.classes, "dataset.classes")
+    if chosen == train.classes:
+        return train, test
+    of_split = {"training": of_classes(train, chosen), "test": of_classes(test, chosen)}
+    for split, source in of_split.items():
+        require_some(source, split, spec)
+    return of_split["training"], of_split["test"]
+
+
+def _all_splits(spec: DatasetSpec) -> tuple[Source, Source]:
     if spec.name == "digits":
         return digits.split_of(spec)
     if spec.name == "array":

@@ -55,8 +55,9 @@ class SpikeArrays:
 
 
 def stream_spikes(
-    path: str | Path, input_shape: tuple[int, int, int], classes: Sequence[str], steps: int, samples: int | None = None
-) -> SpikeArrays:
+    path: str | Path, input_shape: tuple[int, int, int], classes: Sequence[str], steps: int,
+    samples: int | None = None, *, labelled: bool = True,
+) -> SpikeArrays:  # fmt: skip
     """Recordings of a file.
 
     Args:
@@ -64,12 +65,13 @@ def stream_spikes(
         classes: names of the network's classes; a label is one of them.
         steps: of a recording of the network.
         samples: at most so many, evenly spread over the file.
+        labelled: False: the file needs no labels, and those that it has are not read; all are of the first class.
 
     Raises `DataError` for a file that is missing, damaged, or does not fit the network.
     """
     file = Path(path).expanduser()
     found = array_names(file)
-    if not {"spikes", "labels"} <= set(found):
+    if not ({"spikes", "labels"} if labelled else {"spikes"}) <= set(found):
         raise DataError(f"{file}: {NEEDED} (found: {', '.join(found) or 'none'})")
     spikes = read_array(file, "spikes")
     inputs = math.prod(input_shape)
@@ -82,7 +84,7 @@ def stream_spikes(
             f"{file}: its recordings have {spikes.shape[1]} steps, those of the network {steps}; compile the network "
             f"with --steps {spikes.shape[1]}, or cut or fill up the recordings"
         )
-    labels = read_classes(file, "labels", classes)
+    labels = read_classes(file, "labels", classes) if labelled else np.zeros(len(spikes), np.int64)
     if len(labels) != len(spikes):
         raise DataError(f"{file}: {len(spikes)} recordings have {len(labels)} labels; {NEEDED}")
     chosen = evenly_spread(len(labels), samples)

@@ -9,6 +9,7 @@ from decolle_hw.compiler.placement import RESOURCES, Placement
 from decolle_hw.compiling.pipeline import Compiled
 from decolle_hw.fidelity.summary import Fidelity
 from decolle_hw.progress import percent
+from decolle_hw.report.lowered import print_lowered
 from decolle_hw.report.tables import new_table, with_interval
 
 
@@ -26,6 +27,10 @@ def print_compiled(compiled: Compiled, console: Console) -> None:
         _print_numerics(compiled, console)
     if compiled.fidelity is not None:
         _print_fidelity(compiled.fidelity, console)
+        if compiled.source.plan.output:
+            console.print("these are of the network as it was trained, before it was given an output layer to learn")
+    if compiled.lowered is not None:
+        print_lowered(compiled.lowered, console)
     for warning in compiled.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     for path in compiled.written:
@@ -116,7 +121,8 @@ def _print_numerics(compiled: Compiled, console: Console) -> None:
         "layer", "weight bits", "weight_exp", "weight rms error", "same spikes (calibration)", "du", "dv", "vth",
         "u", "v", "r",
     )  # fmt: skip
-    rows = zip(program.layers, program.quantization, compilation.ranges, strict=True)
+    # Without an output layer that was added to learn: it has no float weights that were rounded.
+    rows = zip(compilation.program.layers, compilation.program.quantization, compilation.ranges, strict=True)
     for index, (layer, figures, ranges) in enumerate(rows):
         if layer.is_pooling:
             table.add_row(f"{index} pool", *[""] * 10)
@@ -134,7 +140,7 @@ def _print_numerics(compiled: Compiled, console: Console) -> None:
         f"u, v, r: proven where no input whatever overflows the register, else limit / peak measured on "
         f"{compilation.recordings} calibration recordings", soft_wrap=True,
     )  # fmt: skip
-    errors = [figures for figures in program.quantization if figures]
+    errors = [figures for figures in compilation.program.quantization if figures]
     console.print(
         "largest error of a decay factor per step: "
         + ", ".join(

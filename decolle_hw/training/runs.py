@@ -39,6 +39,8 @@ Weights = Literal["best", "last"]
 
 # How long a run goes on, not what it does: these may change while a run is resumed.
 LENGTH_KEYS = frozenset({"training.num_epochs", "training.early_stop"})
+# Nothing in it matters before a network is compiled.
+AFTER_TRAINING = "on_chip."
 
 Count = Annotated[int, Field(ge=1)]
 Figure = Annotated[float, Field(allow_inf_nan=False)]
@@ -171,9 +173,12 @@ def read_metrics(path: Path, layers: int) -> dict[str, Any]:
 
 
 def differences(now: ModelSpec, then: ModelSpec) -> list[tuple[str, Any, Any]]:
-    """(key, value now, value then) wherever two descriptions differ, but for how long to train."""
+    """(key, value now, value then) wherever two descriptions differ in what is trained, whatever for how long."""
     found = _leaf_differences(now.model_dump(), then.model_dump())
-    return [difference for difference in found if difference[0] not in LENGTH_KEYS]
+    return [
+        difference for difference in found
+        if difference[0] not in LENGTH_KEYS and not difference[0].startswith(AFTER_TRAINING)
+    ]  # fmt: skip
 
 
 def _require_same_spec(now: ModelSpec, trained: ModelSpec, path: Path) -> None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from dataclasses import asdict, dataclass
 from functools import reduce
@@ -27,8 +26,8 @@ from decolle_hw.progress import counting
 from decolle_hw.sim.compare import Comparison, Counts, compare
 from decolle_hw.sim.random_program import random_networks, random_spikes
 from decolle_hw.sim.reference import run_reference
-from decolle_hw.training.runs import CHECKPOINT, Run, load_run
-from decolle_hw.workflow import require_run, stream_test_recordings
+from decolle_hw.training.runs import Run
+from decolle_hw.workflow import find_run, has_output_layer, stream_test_recordings
 
 TOLERANCE = 1e-9  # percentage points: a drop of exactly --max-drop is allowed, however it is rounded
 
@@ -208,6 +207,8 @@ def verify_artifact(
         other = load_artifact(against)
         require_same_shape(program, path, other, against)
     run = find_run(program, path, runs, run_folder)
+    if has_output_layer(program):
+        run = None
     if run is None and max_drop is not None:
         raise UsageError(
             f"--max-drop {max_drop:g}: the training run that {path} was compiled from is not below {runs}, so there is "
@@ -242,27 +243,6 @@ def verify_random(count: int, seed: int, console: Console) -> list[tuple[Program
             results.append((program, compare(program, run_reference(program, spikes_RTI, record=True), lava)))
             progress(index + 1, count)
     return results
-
-
-def find_run(program: Program, path: Path, runs: Path, folder: Path | None) -> Run | None:
-    """The training run whose checkpoint a program was compiled from; None: it is not below `runs`.
-
-    Raises `UsageError` where `folder` is given and is another run.
-    """
-    if folder is not None:
-        require_run(folder, runs)
-        run = load_run(folder)
-        if run.checkpoint_sha256() != program.checkpoint_sha256:
-            raise UsageError(
-                f"--run {folder}: {path} was compiled from another checkpoint (SHA-256 "
-                f"{program.checkpoint_sha256[:12]}, found {run.checkpoint_sha256()[:12]}); name its own run, or "
-                f"compile this one"
-            )
-        return run
-    for checkpoint in sorted(runs.glob(f"*/*/{CHECKPOINT}"), reverse=True):
-        if hashlib.sha256(checkpoint.read_bytes()).hexdigest() == program.checkpoint_sha256:
-            return load_run(checkpoint.parent)
-    return None
 
 
 def require_same_shape(program: Program, path: Path, other: Program, other_path: Path) -> None:
