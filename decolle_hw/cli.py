@@ -9,9 +9,10 @@ import sys
 import click
 
 from decolle_hw import __version__
+from decolle_hw.commands.demos import demo
 from decolle_hw.commands.deploying import compile_, export, targets
 from decolle_hw.commands.learning import evaluate, train
-from decolle_hw.commands.running import demo, run, verify
+from decolle_hw.commands.running import run, verify
 from decolle_hw.errors import DecolleHwError
 
 INTERRUPTED = 130  # what shells report after SIGINT

@@ -15,7 +15,6 @@ from decolle_hw.commands.options import (
     not_nan,
     open_console,
     runs_option,
-    set_option,
 )
 from decolle_hw.errors import CheckError, UsageError
 
@@ -148,17 +147,3 @@ def verify(
         console.print(f"wrote {plot_path}", soft_wrap=True)
     if verification.failures:
         raise CheckError("; ".join(verification.failures))
-
-
-@click.command()
-@click.argument("model", default="digits")
-@set_option
-@runs_option
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder for artifact and picture."
-)
-def demo(model: str, overrides: tuple[str, ...], runs: Path, output: Path) -> None:
-    """Learn, compile, run in Lava and compare every register, then draw it; MODEL as in train."""
-    from decolle_hw.demo import run_demo
-
-    run_demo(model, overrides, runs, output, open_console())

@@ -69,7 +69,7 @@ class OutputSettings:
     dead_zone: float = 0.05  # of the largest readout
     trace_impulse: float = 64.0
     trace_tau: float = 10.0
-    step: float = 0.03  # change of a weight in a step of full error and full trace, as a share of threshold_weight
+    step: float = 0.05  # change of a weight in a step of full error and full trace, as a share of threshold_weight
     teach_from: float = 1 / 3  # of a recording
     epoch: int = 1
 

@@ -1,0 +1,77 @@
+"""`demo`: the whole story, or an experiment of learning on chip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from decolle_hw.commands.options import data_option, given_options, open_console, runs_option, set_option
+from decolle_hw.errors import UsageError
+
+# Those of online.experiments, which --help must not import.
+EXPERIMENTS = ("few-shot", "drift", "from-scratch", "continual")
+OF_EXPERIMENTS = {"--model", "--data", "--backend", "--known", "--shots", "--passes", "--seeds", "--samples"}
+
+
+class Numbers(click.ParamType):
+    """``1,5,20``: positive whole numbers."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isascii() and part.strip().isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r}: expected positive whole numbers, as 1,5,20", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
+@click.command()
+@click.argument("name", default="digits")
+@set_option
+@runs_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder for what is written.")
+@click.option("--model", default="digits", show_default=True, help="Model of an experiment, as in train.")
+@data_option
+@click.option(
+    "--backend", type=click.Choice(["reference", "lava"]), default="reference", show_default=True,
+    help="Of an experiment; in Lava it is a small one unless you say more, compared with the reference.",
+)  # fmt: skip
+@click.option("--known", metavar="A,B,...", help="Classes that the features are trained on; default: the first half.")
+@click.option("--shots", type=Numbers(), help="Examples per class.")
+@click.option("--passes", type=Numbers(), help="How often they are shown; few-shot tests after each of several.")
+@click.option("--seeds", type=click.IntRange(1, 100), help="Independent repetitions.")
+@click.option("--samples", type=click.IntRange(min=1), help="Test recordings, evenly spread; default: all.")
+def demo(
+    name: str, overrides: tuple[str, ...], runs: Path, output: Path, model: str, dataset: str | None, backend: Any,
+    known: str | None, shots: tuple[int, ...] | None, passes: tuple[int, ...] | None, seeds: int | None,
+    samples: int | None,
+) -> None:  # fmt: skip
+    """The whole story of a model, or an experiment of learning on chip.
+
+    NAME is a model, as in train: learn, compile, run in Lava, compare every register, draw it. Or one of few-shot
+    (new classes from some examples), drift (the sensor changes), from-scratch (random weights), continual (classes one
+    after the other).
+    """
+    if name not in EXPERIMENTS:
+        wrong = given_options() & OF_EXPERIMENTS
+        if wrong:
+            raise UsageError(
+                f"{', '.join(sorted(wrong))}: for an experiment ({', '.join(EXPERIMENTS)}), and {name} is a model"
+            )
+        from decolle_hw.demo import run_demo
+
+        run_demo(name, overrides, runs, output, open_console())
+        return
+    from decolle_hw.online.experiments import Request, run_experiment
+    from decolle_hw.spec import load_model_spec, with_folder
+
+    spec = load_model_spec(model, overrides)
+    if dataset is not None:
+        spec = with_folder(spec, dataset)
+    classes = None if known is None else tuple(part.strip() for part in known.split(","))
+    request = Request(name, spec, runs, output, backend, classes, shots, passes, seeds, samples)
+    run_experiment(request, open_console())

@@ -1,0 +1,143 @@
+"""`decolle-hw demo few-shot | drift | from-scratch | continual`: run it, print it, draw it, write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from decolle_hw.atomic import check_writable, write_json
+from decolle_hw.errors import UsageError
+from decolle_hw.execution import lava_runner
+from decolle_hw.online import continual, drift, few_shot, figures, from_scratch, tables
+from decolle_hw.online.life import Backend
+from decolle_hw.online.material import prepare, read_recordings
+from decolle_hw.spec import ModelSpec
+
+EXPERIMENTS = ("few-shot", "drift", "from-scratch", "continual")
+# Lava does some ten steps where the reference does a thousand: by default it is asked for little.
+LAVA_TESTS = 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """Arguments of an experiment; None: its own default, a smaller one in Lava."""
+
+    name: str
+    spec: ModelSpec
+    runs: Path = Path("runs")
+    output: Path = Path()
+    backend: Backend = "reference"
+    known: tuple[str, ...] | None = None  # classes of the features
+    shots: tuple[int, ...] | None = None
+    passes: tuple[int, ...] | None = None
+    seeds: int | None = None
+    tests: int | None = None
+
+    @property
+    def written(self) -> tuple[Path, Path]:
+        """Picture and figures."""
+        stem = f"{self.spec.name}.{self.name}"
+        return self.output / f"{stem}.png", self.output / f"{stem}.json"
+
+    def check(self) -> None:
+        """Raise one `UsageError` with everything that the experiment has no use for, or that cannot be written."""
+        problems = [
+            f"{option}: {self.name} {why}"
+            for option, given, names, why in (
+                ("--known", self.known is not None, ("drift", "from-scratch"), "teaches all classes"),
+                ("--shots", self.shots is not None, ("from-scratch",), "shows all training recordings"),
+            )
+            if given and self.name in names
+        ]
+        if self.name != "few-shot":
+            for option, values in (("--shots", self.shots), ("--passes", self.passes)):
+                if values is not None and len(values) != 1:
+                    problems.append(f"{option} {','.join(map(str, values))}: {self.name} takes one number")
+        for option, values in (("--shots", self.shots), ("--passes", self.passes)):
+            if values is not None and list(values) != sorted(set(values)):
+                problems.append(
+                    f"{option} {','.join(map(str, values))}: expected numbers from small to large, each once"
+                )
+        if problems:
+            raise UsageError("; ".join(problems))
+        for path in self.written:
+            check_writable(path)
+
+    def given(self, in_lava: dict[str, Any], **values: Any) -> dict[str, Any]:
+        """Fields of settings: what was asked for, else what Lava can do in minutes, else nothing."""
+        asked = {name: value for name, value in values.items() if value is not None}
+        return {"backend": self.backend} | (in_lava if self.backend == "lava" else {}) | asked
+
+
+def run_experiment(request: Request, console: Console) -> dict[str, Any]:
+    """Returns what was written as JSON. Raises `UsageError` before any long work, `CheckError` if Lava differs."""
+    request.check()
+    if request.backend == "lava":
+        lava_runner()  # fail now where Lava cannot be imported, not after training
+    runner: dict[str, Callable[[Request, Console], tuple[Any, Callable[..., None], Callable[..., None]]]] = {
+        "few-shot": _few_shot, "drift": _drift, "from-scratch": _from_scratch, "continual": _continual,
+    }  # fmt: skip
+    result, show, draw = runner[request.name](request, console)
+    show(result, console)
+    picture, figures_path = request.written
+    content = result.to_json()
+    draw(result, picture)
+    write_json(content, figures_path)
+    for path in (picture, figures_path):
+        console.print(f"wrote {path}", soft_wrap=True)
+    return dict(content)
+
+
+def _few_shot(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+    in_lava = {"shots": (1, 5), "passes": (1,), "seeds": 1, "old_shots": 5, "old_passes": 1}
+    chosen = request.given(in_lava, shots=request.shots, passes=request.passes, seeds=request.seeds)
+    settings = few_shot.FewShotSettings(**chosen)
+    known = request.known or _first_half(request, console)
+    material = prepare(request.spec, known, request.runs, console, _tests(request))
+    return few_shot.few_shot(material, settings, console), tables.print_few_shot, figures.draw_few_shot
+
+
+def _drift(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+    in_lava = {"changes": ("polarity flip",), "shots": 5, "passes": 1, "seeds": 1}
+    chosen = request.given(in_lava, shots=_one(request.shots), passes=_one(request.passes), seeds=request.seeds)
+    material = prepare(request.spec, None, request.runs, console, _tests(request))
+    result = drift.drift(material, drift.DriftSettings(**chosen), console)
+    return result, tables.print_drift, figures.draw_drift
+
+
+def _continual(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+    in_lava = {"shots": 2, "passes": 1, "replay": 1, "seeds": 1}
+    chosen = request.given(in_lava, shots=_one(request.shots), passes=_one(request.passes), seeds=request.seeds)
+    known = request.known or _first_half(request, console)
+    material = prepare(request.spec, known, request.runs, console, _tests(request))
+    result = continual.continual(material, continual.ContinualSettings(**chosen), console)
+    return result, tables.print_continual, figures.draw_continual
+
+
+def _from_scratch(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+    chosen = request.given({"passes": 1}, passes=_one(request.passes), seeds=request.seeds)
+    settings = from_scratch.FromScratchSettings(**chosen)
+    recorded = read_recordings(request.spec, console, _tests(request))
+    result = from_scratch.from_scratch(request.spec, recorded, settings, console)
+    return result, tables.print_from_scratch, figures.draw_from_scratch
+
+
+def _one(values: tuple[int, ...] | None) -> int | None:
+    return None if values is None else values[0]
+
+
+def _tests(request: Request) -> int | None:
+    return LAVA_TESTS if request.tests is None and request.backend == "lava" else request.tests
+
+
+def _first_half(request: Request, console: Console) -> tuple[str, ...]:
+    from decolle_hw.data import dataset_classes
+
+    classes = dataset_classes(request.spec.dataset.model_copy(update={"classes": None}))
+    if len(classes) < 3:
+        raise UsageError(f"{request.spec.name}: has {len(classes)} classes; two known and one new are the least")
+    return tuple(classes[: (len(classes) + 1) // 2])

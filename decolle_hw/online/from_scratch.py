@@ -1,0 +1,98 @@
+"""A network of random weights that learns everything on chip, each layer from its own fixed readout.
+
+Nothing is trained off chip. Weights are drawn, scaled once so that neurons spike (recordings without labels), and made
+integers; from there on all learning is the local rule of the engine, in all layers at once.
+"""
+
+# B lives (seeds), K recordings shown
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from decolle_hw import data
+from decolle_hw.compiler.learning_program import LearningProgram
+from decolle_hw.online.life import Backend, Life, Stage, live
+from decolle_hw.online.material import Recorded
+from decolle_hw.progress import working
+from decolle_hw.quantization.lower_rule import float_layers, lower_rule
+from decolle_hw.quantization.untrained import untrained_program
+from decolle_hw.spec import ModelSpec
+from decolle_hw.workflow import spread
+
+FIRST_SEED = 1
+CALIBRATION_RECORDINGS = 64
+
+
+@dataclass(frozen=True)
+class FromScratchSettings:
+    """What is tried."""
+
+    units: tuple[int, ...] = (256, 128)  # of the hidden layers, all plastic
+    passes: int = 10  # over all training recordings
+    seeds: int = 1  # of the order and the engine; the weights are those of `network_seed`
+    network_seed: int = 1
+    corrected: float = 0.1  # share of its readout's error that a recording takes away: see `lower_rule`
+    backend: Backend = "reference"
+
+
+@dataclass(frozen=True)
+class FromScratch:
+    """Result of `from_scratch`."""
+
+    settings: FromScratchSettings
+    trained: int  # recordings in a pass
+    tested: int
+    learning_rates: tuple[float, ...]  # of each layer, of the float rule
+    before: list[float]  # accuracy with random weights, one per seed
+    after: dict[int, list[float]]  # by passes
+    compared: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, ready for `json.dumps`."""
+        return {"experiment": "from-scratch", **asdict(self)}
+
+
+def random_network(
+    spec: ModelSpec, recorded: Recorded, settings: FromScratchSettings
+) -> tuple[LearningProgram, tuple[float, ...]]:
+    """It, with all layers plastic, and the learning rate of each."""
+    network = spec.network.model_copy(update={"Mhid": list(settings.units)})
+    dataset = spec.dataset.model_copy(update={"classes": None})
+    random_spec = spec.model_copy(update={"network": network, "dataset": dataset})
+    calibration = spread(data.load_split(dataset, "train"), CALIBRATION_RECORDINGS)
+    program, floats = untrained_program(random_spec, recorded.classes, settings.network_seed, calibration, "loihi2")
+    lowered = lower_rule(
+        program, floats, spec.on_chip, calibration, tuple(float_layers(program)), corrected=settings.corrected
+    )
+    return lowered.learning, tuple(layer.learning_rate for layer in lowered.layers)
+
+
+def from_scratch(spec: ModelSpec, recorded: Recorded, settings: FromScratchSettings, console: Console) -> FromScratch:
+    """Show all training recordings, in a new order in every pass, and test after each."""
+    with working(console, "drawing a network"):
+        learning, rates = random_network(spec, recorded, settings)
+    seeds = range(FIRST_SEED, FIRST_SEED + settings.seeds)
+    lived = live(
+        learning, _life(recorded, settings, seeds), recorded.spikes, recorded.labels, list(seeds), console,
+        backend=settings.backend, what="learning from scratch",
+    )  # fmt: skip
+    after = {passes: lived.accuracy(f"after {passes}").tolist() for passes in range(1, settings.passes + 1)}
+    return FromScratch(
+        settings, recorded.trained, len(recorded.tests()), rates, lived.accuracy("before").tolist(), after,
+        lived.compared,
+    )  # fmt: skip
+
+
+def _life(recorded: Recorded, settings: FromScratchSettings, seeds: Sequence[int]) -> Life:
+    tests = recorded.tests()
+    stages = [Stage.test("before", tests, len(seeds))]
+    for number in range(1, settings.passes + 1):
+        order = [np.random.default_rng([seed, 5, number]).permutation(recorded.trained) for seed in seeds]
+        stages += [Stage("lessons", np.stack(order), True), Stage.test(f"after {number}", tests, len(seeds))]
+    return Life(tuple(stages))
