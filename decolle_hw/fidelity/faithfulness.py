@@ -39,7 +39,6 @@ from decolle_hw.data import BinnedRecordings
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.quantization.lower_rule import float_layers
 from decolle_hw.quantization.lower_rule_choice import (
-    GATE_AGE,
     error_values,
     exponential_trace,
     met,
@@ -213,11 +212,11 @@ def modelled(plastic: PlasticLayer, observed: Observed, scale: float, gate: floa
     reference = observed.update()
     third_TBN = observed.third_TBN
     boxcar_TBN = third_TBN * (np.abs(observed.potential_TBN) < gate)
-    late_TBN = third_TBN * opened(observed, gate, GATE_AGE)
+    open_TBN = opened(observed, gate)
+    late_TBN = third_TBN * open_TBN
     raw = [exponential_trace(observed.spikes_TBI, trace.tau) * trace.impulse for trace in (plastic.x1, plastic.x2)]
     error = plastic.error
     error_TBC = error_values(observed, scale, error.shift, error.dead_zone)
-    open_TBN = opened(observed, gate, GATE_AGE)
     post_TBN = post_values(error_TBC, plastic.readout_weight, open_TBN, plastic.feedback_shift)
     seven_bits = met(post_TBN, trace_values(observed, plastic.x1, plastic.x2))
     power = max(float((reference.astype(np.float64) ** 2).sum()), 1e-300)

@@ -42,7 +42,6 @@ from decolle_hw.fixedpoint import CURRENT_DECAY_OFFSET, VOLTAGE_DECAY_OFFSET, WE
 from decolle_hw.nn.layer import DecolleLayer
 from decolle_hw.nn.network import DecolleNetwork
 from decolle_hw.quantization.lower_rule_choice import (
-    GATE_AGE,
     MANTISSA,
     Gain,
     Response,
@@ -213,7 +212,7 @@ def _lower(
         )
     scale = READOUT_MAX / max(float(float_layer.readout_weight.abs().max()), 1e-30)
     widths = None if settings.gate is None else np.array([settings.gate])
-    gate, gate_cosine = choose_gate(observed, GATE_AGE, widths)
+    gate, gate_cosine = choose_gate(observed, widths)
     alpha = realised_factor(layer.dv, VOLTAGE_DECAY_OFFSET)
     beta = realised_factor(layer.du, CURRENT_DECAY_OFFSET)
     # Without two time constants there is no difference.
@@ -224,7 +223,7 @@ def _lower(
     shift = choose_shift(observed, scale)
     dead_zone = round(spec.of_layers("error_threshold")[float_layer.index] * scale)
     error_TBC = error_values(observed, scale, shift, dead_zone)
-    open_TBN = opened(observed, gate, GATE_AGE)
+    open_TBN = opened(observed, gate)
 
     def respond(slow: TraceFilter, fast: TraceFilter, shifts: Iterable[int] = SHIFTS) -> list[Response]:
         trace_TBI = trace_values(observed, slow, fast)

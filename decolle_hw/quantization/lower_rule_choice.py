@@ -28,7 +28,6 @@ from decolle_hw.compiler.plasticity import (
 from decolle_hw.quantization.lower_rule_observed import FloatArray, Observed, accumulated, cosine
 
 LOOP_STEPS = 2  # from spikes to the error about them
-GATE_AGE = 0  # steps for which a neuron remembers its gate: it gates an error by where it stands as that arrives
 # Half widths of the gate that are tried: shares of neurons and steps for which it is open.
 GATE_SHARES = np.geomspace(0.02, 0.7, 14)
 TAU_FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)  # of a single exponential, times the mean delay of P
@@ -84,27 +83,24 @@ def met(post_TBN: NDArray[np.floating[Any]], pre_TBI: NDArray[np.floating[Any]])
     return accumulated(post_TBN[:-LOOP_STEPS], pre_TBI[LOOP_STEPS:])
 
 
-def opened(observed: Observed, gate: float, age: int) -> NDArray[np.bool_]:
-    """(T, B, N) whether the gate is open for what is about step t, which it meets in step ``t + LOOP_STEPS``.
+def opened(observed: Observed, gate: float) -> NDArray[np.bool_]:
+    """(T, B, N) whether the gate is open for what is about step t: by U as the error arrives, `LOOP_STEPS` later.
 
-    Args: gate: half width on the float U. age: steps for which the neuron remembers its gate.
+    Args: gate: half width on the float U.
     """
-    later = LOOP_STEPS - age
     open_TBN = np.zeros(observed.potential_TBN.shape, bool)
-    open_TBN[: len(open_TBN) - later] = np.abs(observed.potential_TBN[later:]) < gate
+    open_TBN[:-LOOP_STEPS] = np.abs(observed.potential_TBN[LOOP_STEPS:]) < gate
     return open_TBN
 
 
-def choose_gate(
-    observed: Observed, age: int, widths: NDArray[np.floating[Any]] | None = None
-) -> tuple[float, float]:  # fmt: skip
+def choose_gate(observed: Observed, widths: NDArray[np.floating[Any]] | None = None) -> tuple[float, float]:
     """(half width on the float U, cosine) of the boxcar that comes nearest to the surrogate."""
     reference = observed.update()
     third_TBN = observed.third_TBN
     if widths is None:
         widths = np.unique(np.quantile(np.abs(observed.potential_TBN[observed.burnin :: 3]), GATE_SHARES))
     tried = [
-        (cosine(met(third_TBN * opened(observed, width, age), observed.trace_TBI), reference), float(width))
+        (cosine(met(third_TBN * opened(observed, width), observed.trace_TBI), reference), float(width))
         for width in widths
         if width > 0
     ]
@@ -226,11 +222,8 @@ def near_best(found: list[Response]) -> list[Response]:
 
 def smallest_gain(found: list[Response], slope: float, epoch: int) -> Gain:
     """The one with the largest y of those within an octave above a slope, else the nearest."""
-    best = max(response.cosine for response in found)
-    near = [response for response in found if response.cosine >= best - GIVEN_UP]
-    all_of = [
-        gain(response, exponent, epoch) for response in near for exponent in range(EXPONENT_MIN, EXPONENT_MAX + 1)
-    ]
+    exponents = range(EXPONENT_MIN, EXPONENT_MAX + 1)
+    all_of = [gain(response, exponent, epoch) for response in near_best(found) for exponent in exponents]
     reaching = [one for one in all_of if one.slope >= slope]
     if not reaching:
         return max(all_of, key=lambda one: one.slope)
