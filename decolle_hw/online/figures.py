@@ -94,7 +94,7 @@ def _figure(path: Path, columns: int) -> Iterator[Sequence[Axes]]:
     # Class names are folder names: a $ in one is not mathematics.
     with matplotlib.rc_context({"text.parse_math": False}):
         figure, axes = plt.subplots(
-            1, columns, figsize=(1.5 + 5.5 * columns, 5), layout="constrained", sharey=True, squeeze=False
+            1, columns, figsize=(1.5 + 5.5 * columns, 5.6), layout="constrained", sharey=True, squeeze=False
         )
         yield axes[0]
         axes[0][0].set_ylabel("test accuracy, %")
@@ -122,4 +122,5 @@ def _finish(axes: Axes, below: str, title: str) -> None:
     axes.set_title(title, fontsize=11)
     axes.set_ylim(0, 101)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=9, loc="lower right")
+    # Below the axes, where no curve can be.
+    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, frameon=False)
