@@ -18,8 +18,8 @@ from decolle_hw.online.material import prepare, read_recordings
 from decolle_hw.spec import ModelSpec
 
 EXPERIMENTS = ("few-shot", "drift", "from-scratch", "continual")
-# Lava does some ten steps where the reference does a thousand: by default it is asked for little.
-LAVA_TESTS = 20
+# Lava shows about two recordings in a second: by default it is asked for little.
+LAVA_TESTS = 10
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def run_experiment(request: Request, console: Console) -> dict[str, Any]:
 
 
 def _few_shot(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
-    in_lava = {"shots": (1, 5), "passes": (1,), "seeds": 1, "old_shots": 5, "old_passes": 1}
+    in_lava = {"shots": (1,), "passes": (1,), "seeds": 1, "old_shots": 2, "old_passes": 1}
     chosen = request.given(in_lava, shots=request.shots, passes=request.passes, seeds=request.seeds)
     settings = few_shot.FewShotSettings(**chosen)
     known = request.known or _first_half(request, console)
@@ -102,7 +102,7 @@ def _few_shot(request: Request, console: Console) -> tuple[Any, Callable[..., No
 
 
 def _drift(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
-    in_lava = {"changes": ("polarity flip",), "shots": 5, "passes": 1, "seeds": 1}
+    in_lava = {"changes": ("polarity flip",), "shots": 2, "passes": 1, "seeds": 1}
     chosen = request.given(in_lava, shots=_one(request.shots), passes=_one(request.passes), seeds=request.seeds)
     material = prepare(request.spec, None, request.runs, console, _tests(request))
     result = drift.drift(material, drift.DriftSettings(**chosen), console)
@@ -110,7 +110,7 @@ def _drift(request: Request, console: Console) -> tuple[Any, Callable[..., None]
 
 
 def _continual(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
-    in_lava = {"shots": 2, "passes": 1, "replay": 1, "seeds": 1}
+    in_lava = {"shots": 1, "passes": 1, "replay": 1, "seeds": 1}
     chosen = request.given(in_lava, shots=_one(request.shots), passes=_one(request.passes), seeds=request.seeds)
     known = request.known or _first_half(request, console)
     material = prepare(request.spec, known, request.runs, console, _tests(request))
@@ -119,7 +119,7 @@ def _continual(request: Request, console: Console) -> tuple[Any, Callable[..., N
 
 
 def _from_scratch(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
-    chosen = request.given({"passes": 1}, passes=_one(request.passes), seeds=request.seeds)
+    chosen = request.given({"passes": 1, "lessons": 10}, passes=_one(request.passes), seeds=request.seeds)
     settings = from_scratch.FromScratchSettings(**chosen)
     recorded = read_recordings(request.spec, console, _tests(request))
     result = from_scratch.from_scratch(request.spec, recorded, settings, console)

@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from decolle_hw import data
 from decolle_hw.compiler.learning_program import LearningProgram
+from decolle_hw.data.source import evenly_spread
 from decolle_hw.online.life import Backend, Life, Stage, live
 from decolle_hw.online.material import Recorded
 from decolle_hw.progress import working
@@ -34,7 +36,8 @@ class FromScratchSettings:
     """What is tried."""
 
     units: tuple[int, ...] = (256, 128)  # of the hidden layers, all plastic
-    passes: int = 10  # over all training recordings
+    passes: int = 10
+    lessons: int | None = None  # recordings in a pass, the same in each; None: all training recordings
     seeds: int = 1  # of the order and the engine; the weights are those of `network_seed`
     network_seed: int = 1
     corrected: float = 0.1  # share of its readout's error that a recording takes away: see `lower_rule`
@@ -84,8 +87,8 @@ def from_scratch(spec: ModelSpec, recorded: Recorded, settings: FromScratchSetti
     )  # fmt: skip
     after = {passes: lived.accuracy(f"after {passes}").tolist() for passes in range(1, settings.passes + 1)}
     return FromScratch(
-        settings, recorded.trained, len(recorded.tests()), rates, lived.accuracy("before").tolist(), after,
-        lived.compared,
+        settings, len(_lessons(recorded, settings)), len(recorded.tests()), rates, lived.accuracy("before").tolist(),
+        after, lived.compared,
     )  # fmt: skip
 
 
@@ -93,6 +96,12 @@ def _life(recorded: Recorded, settings: FromScratchSettings, seeds: Sequence[int
     tests = recorded.tests()
     stages = [Stage.test("before", tests, len(seeds))]
     for number in range(1, settings.passes + 1):
-        order = [np.random.default_rng([seed, 5, number]).permutation(recorded.trained) for seed in seeds]
+        order = [np.random.default_rng([seed, 5, number]).permutation(_lessons(recorded, settings)) for seed in seeds]
         stages += [Stage("lessons", np.stack(order), True), Stage.test(f"after {number}", tests, len(seeds))]
     return Life(tuple(stages))
+
+
+def _lessons(recorded: Recorded, settings: FromScratchSettings) -> NDArray[np.int64]:
+    """Training recordings that are shown, evenly spread."""
+    which = evenly_spread(recorded.trained, settings.lessons)
+    return np.arange(recorded.trained) if which is None else which
