@@ -24,7 +24,7 @@ DIGITS = tuple("0123456789")
 def place(digits_drawn_once_for_module, tmp_path_factory) -> Path:
     """Trained on three classes, and a convolutional network beside it."""
     folder = tmp_path_factory.mktemp("plastic")
-    train(folder, "Nhid: [3], Mhid: [12, 10, 10, 10], kernel_size: 3, pool_size: 2")
+    train(folder, "Nhid: [3], Mhid: [12, 10, 10, 10], kernel_size: 3, pool_size: 2", dataset=", test_limit: 40")
     (folder / "runs" / "tiny").rename(folder / "conv")
     train(folder, "Mhid: [24, 16]", dataset=', classes: ["0", "1", "2"]')
     return folder
@@ -116,6 +116,13 @@ def test_an_artifact_that_learns_is_placed_again(here, decolle_hw, tmp_path, low
     assert one.digest() == two.digest() and "error2" in outcome.out
     outcome = decolle_hw("compile", str(tmp_path / "one.net"), "--plastic", "1", "--dry-run")
     assert outcome.code == 2 and "says itself which of its layers learn" in outcome.err
+
+
+def test_an_epoch_longer_than_the_lesson_is_warned_about(here, decolle_hw, tmp_path, lowering):
+    options = ("--plastic", "output", "--set", "on_chip.epoch=63", "--set", "on_chip.classes=[7, 3]")
+    outcome = decolle_hw("compile", *options, "-o", str(tmp_path / "a.net"))
+    assert outcome.code == 0, outcome.err
+    assert "warning: layer 2: an epoch of 63 steps is longer than the 13 in which a recording is taught" in outcome.out
 
 
 def test_chosen_classes_of_an_output_layer(here, decolle_hw, tmp_path, lowering):

@@ -60,7 +60,7 @@ def test_a_million_updates(total: Counter[str]) -> None:
     """Hidden and output layer learn at once, by the rule of the design; thousands of weights change."""
     counts: Counter[str] = Counter()
     for neuron in NEURONS:
-        check(teaching_case(1, neuron, shown=8, sizes=(60, 60, 60, 6)), counts)
+        check(teaching_case(1, neuron, shown=3, sizes=(100, 100, 100, 6)), counts)  # a step of Lava costs the most
     assert counts["synaptic updates"] >= UPDATES and counts["of them that changed a weight"] > 10_000, counts
     total.update(counts)
 

@@ -198,10 +198,23 @@ def test_states_that_do_not_fit(case: Case, tmp_path: Path) -> None:
             load_state(tmp_path / name, case.learning)
     with np.load(tmp_path / "state") as file:
         arrays = dict(file)
-    arrays["layer0.x"] = arrays["layer0.x"][:, :1]
-    np.savez(tmp_path / "damaged.npz", **arrays)
-    with pytest.raises(ArtifactError, match="damaged: x is int16"):
-        load_state(tmp_path / "damaged.npz", case.learning)
+    weight, traces, spikes = (arrays[f"layer0.{name}"] for name in ("weight", "x", "spikes"))
+    for name, value, problem in (
+        ("layer0.x", traces[:, :1], "x is int16"),
+        ("layer0.x", traces - 1, r"x has values -1\.\.-1, expected 0\.\.127"),
+        ("layer0.weight", weight * 0 + 256, r"weight has values 256\.\.256, expected -256\.\.255"),
+        ("layer0.spikes", spikes + 2, "spikes has values"), ("tail", arrays["tail"][:0], "tail is uint8"),
+        ("presented", np.array(-1), "presented is -1, expected 0"),
+        ("presented", np.array(1 << 60), "presented is 1152"),
+        ("presented", np.array([1, 2]), "scalars"), ("presented", np.array("x"), "no whole numbers"),
+        ("seeds", np.array([0.5]), "no whole numbers"),
+    ):  # fmt: skip
+        np.savez(tmp_path / "damaged.npz", **(arrays | {name: value}))
+        with pytest.raises(ArtifactError, match=f"is damaged: .*{problem}"):
+            load_state(tmp_path / "damaged.npz", case.learning)
+    np.save(tmp_path / "single.npy", weight)
+    with pytest.raises(ArtifactError, match="cannot be read as a learning state: holds a single array"):
+        load_state(tmp_path / "single.npy", case.learning)
     for seeds in ([-1], [], [2**31]):
         with pytest.raises(UsageError, match="seeds"):
             start_state(case.learning, seeds)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from quantize_tools import CLASSES, STEPS, make_spec
 
+from decolle_hw.compiler.learning_program import GATE_OPEN
 from decolle_hw.compiler.program import Program
 from decolle_hw.data import BinnedRecordings
 from decolle_hw.errors import CompileError
@@ -152,6 +153,16 @@ def test_rates_without_numbers_are_refused(tiny: Tiny) -> None:
     with pytest.raises(CompileError, match="saturates"):
         lowered(tiny, (1,), learning_rate=1e3)
     assert LEAST_CHANGE < MOST_CHANGE
+
+
+def test_gates_that_open_never_or_always(tiny: Tiny) -> None:
+    """A width that no neuron comes near to is refused, with one that would do; a very wide one is always open."""
+    with pytest.raises(
+        CompileError, match=r"layer 0: on_chip\.gate 1e-12: no neuron .*; give about 0\.\d+, or leave it out"
+    ):
+        lowered(tiny, (0,), gate=1e-12)
+    found = lowered(tiny, (0,), gate=1e30)
+    assert found.learning.plastic[0].gate_width == GATE_OPEN and found.layers[0].gate_cosine < 0.9
 
 
 def test_layers_that_cannot_learn(tiny: Tiny) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ class Numbers(click.ParamType):
         return tuple(int(part) for part in parts)
 
 
+def _require_no_typo(name: str) -> None:
+    """An experiment that is nearly named is not looked for among the models."""
+    from decolle_hw.library import shipped_names
+
+    near = difflib.get_close_matches(name, EXPERIMENTS, 1, 0.75)
+    if near and name not in shipped_names("models") and not Path(name).exists():
+        raise UsageError(f"unknown experiment or model {name!r}; did you mean {near[0]!r}?")
+
+
 @click.command()
 @click.argument("name", default="digits")
 @set_option
@@ -44,7 +54,7 @@ class Numbers(click.ParamType):
 @click.option("--shots", type=Numbers(), help="Examples per class.")
 @click.option("--passes", type=Numbers(), help="How often they are shown; few-shot tests after each of several.")
 @click.option("--seeds", type=click.IntRange(1, 100), help="Independent repetitions.")
-@click.option("--samples", type=click.IntRange(min=1), help="Test recordings, evenly spread; default: all.")
+@click.option("--samples", type=click.IntRange(min=1), help="Test recordings, of each class in turn; default: all.")
 def demo(
     name: str, overrides: tuple[str, ...], runs: Path, output: Path, model: str, dataset: str | None, backend: Any,
     known: str | None, shots: tuple[int, ...] | None, passes: tuple[int, ...] | None, seeds: int | None,
@@ -60,8 +70,10 @@ def demo(
         wrong = given_options() & OF_EXPERIMENTS
         if wrong:
             raise UsageError(
-                f"{', '.join(sorted(wrong))}: for an experiment ({', '.join(EXPERIMENTS)}), and {name} is a model"
+                f"{', '.join(sorted(wrong))}: for an experiment ({', '.join(EXPERIMENTS)}), and {name} is a model; "
+                "leave out"
             )
+        _require_no_typo(name)
         from decolle_hw.demo import run_demo
 
         run_demo(name, overrides, runs, output, open_console())

@@ -76,7 +76,8 @@ def learn_in_session(
     from decolle_hw.report.learned import print_session
 
     console = open_console()
-    session = learn_on_chip(LearnRequest(artifact, backend, dataset, samples=samples, **options), console)
+    request = LearnRequest(artifact, backend, dataset, samples=samples, report=json_path, **options)
+    session = learn_on_chip(request, console)
     print_session(session, console)
     if json_path is not None:
         write_json(session.to_json(), json_path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from decolle_hw.workflow import spread
 
 if TYPE_CHECKING:
     from decolle_hw.fidelity.faithfulness import Faithfulness
+    from decolle_hw.fidelity.output_faithfulness import OutputFaithfulness
 
 # Each is learned by itself, in floats and on chip.
 FAITHFULNESS_RECORDINGS = 64
@@ -31,7 +33,8 @@ class Lowered:
 
     learning: LearningProgram
     layers: tuple[Any, ...] = ()  # of each plastic layer what its rule became; empty: of a new output layer
-    faithfulness: Faithfulness | None = None  # None: a new layer has no float twin that it could be faithful to
+    faithfulness: Faithfulness | None = None  # of trained layers
+    output: OutputFaithfulness | None = None  # of a new output layer
     warnings: tuple[str, ...] = ()
 
     @property
@@ -53,6 +56,7 @@ class Lowered:
             "classes": list(self.learning.program.classes),
             "lowered": [asdict(layer) for layer in self.layers],
             "faithfulness": None if self.faithfulness is None else self.faithfulness.to_json(),
+            "output": None if self.output is None else self.output.to_json(),
         }
 
 
@@ -67,7 +71,10 @@ def lower_learning(program: Program, run: Run, plan: Plan, recordings: BinnedRec
         chosen = OutputSettings() if settings.epoch is None else OutputSettings(epoch=settings.epoch)
         with working(console, "putting an output layer on the features"):
             usual = to_batch_first(recordings.dense(np.arange(len(recordings))))
-            return Lowered(with_output_layer(program, plan.classes, usual, settings=chosen))
+            learning = with_output_layer(program, plan.classes, usual, settings=chosen)
+        output = _of_output(learning, recordings, console)
+        warnings = tuple(_warnings(learning)) + (() if output is None else output.warnings)
+        return Lowered(learning, output=output, warnings=warnings)
     from decolle_hw.fidelity.faithfulness import faithfulness
     from decolle_hw.quantization.lower_rule import lower_rule
 
@@ -77,4 +84,29 @@ def lower_learning(program: Program, run: Run, plan: Plan, recordings: BinnedRec
         lowered = lower_rule(program, network, settings, recordings, tuple(places[layer] for layer in plan.layers))
     with working(console, "comparing updates on chip with those of the float network"):
         faithful = faithfulness(lowered.learning, network, spread(recordings, FAITHFULNESS_RECORDINGS))
-    return Lowered(lowered.learning, lowered.layers, faithful, lowered.warnings)
+    return Lowered(lowered.learning, lowered.layers, faithful, warnings=lowered.warnings)
+
+
+def _of_output(learning: LearningProgram, recordings: BinnedRecordings, console: Console) -> OutputFaithfulness | None:
+    """On calibration recordings of its classes; None where it has classes that the features do not know alone."""
+    from decolle_hw.fidelity.output_faithfulness import output_faithfulness
+
+    classes = learning.program.classes
+    known = [classes.index(name) if name in classes else -1 for name in recordings.classes]
+    labels_R = np.array(known, np.int64)[recordings.labels]
+    if not np.any(labels_R >= 0):
+        return None
+    shared = replace(recordings, labels=labels_R, classes=classes).take(np.flatnonzero(labels_R >= 0))
+    with working(console, "comparing updates on chip with those in real numbers"):
+        return output_faithfulness(learning, spread(shared, FAITHFULNESS_RECORDINGS))
+
+
+def _warnings(learning: LearningProgram) -> Iterator[str]:
+    """Of a new output layer."""
+    start, stop = learning.teach
+    for plastic in learning.plastic:
+        if plastic.epoch > stop - start:
+            yield (
+                f"layer {plastic.layer}: an epoch of {plastic.epoch} steps is longer than the {stop - start} in which "
+                f"a recording is taught, so that most of its error is never learned from; lower on_chip.epoch"
+            )

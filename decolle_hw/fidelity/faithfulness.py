@@ -250,7 +250,7 @@ def _layer(
     shown = len(moved) / recordings
     expected = shown * abs(model.learning_rate) * float(np.sqrt((reference**2).sum()))
     updates = [observed.of_recording(index).update() for index in range(recordings)]
-    each = [cosine(one, updates[index % recordings]) for index, one in enumerate(moved[:recordings]) if one.any()]
+    each = [cosine(one, updates[index]) for index, one in enumerate(moved[:recordings]) if one.any()]
     near = cosine(total, reference)
     return LayerFaithfulness(
         layer=plastic.layer,

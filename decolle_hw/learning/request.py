@@ -32,6 +32,7 @@ class LearnRequest:
     save_learned: Path | None = None
     save_checkpoint: Path | None = None
     runs: Path = Path("runs")
+    report: Path | None = None  # --json
 
     def check(self, artifact: Path) -> None:
         """Raise one `UsageError` with everything that does not go together, or cannot be written."""
@@ -58,6 +59,7 @@ class LearnRequest:
             yield f"--save-state {self.save_state}: .net is for compiled networks; name it otherwise, as STATE.npz"
         if self.save_checkpoint is not None and self.save_checkpoint.exists():
             yield f"--save-checkpoint {self.save_checkpoint}: exists already; give the name of a new run folder"
+        yield from self._same_files(artifact)
         for option, path in (("--save-learned", self.save_learned), ("--save-state", self.save_state)):
             if path is not None:
                 try:
@@ -69,3 +71,16 @@ class LearnRequest:
                 require_place_for_runs(self.save_checkpoint.parent)
             except UsageError as error:
                 yield f"--save-checkpoint {error}"
+
+    def _same_files(self, artifact: Path) -> Iterator[str]:
+        """What is written must replace neither what is read nor each other; a state may go on in its own file."""
+        taken: dict[Path, str] = {artifact.resolve(): str(artifact)}
+        for option, given in (("--labels", self.labels), ("--data", self.dataset)):
+            if given is not None:
+                taken[Path(given).resolve()] = f"{option} {given}"
+        for option, path in (("--json", self.report), ("--save-state", self.save_state)):
+            if path is None:
+                continue
+            other = taken.setdefault(path.resolve(), f"{option} {path}")
+            if other != f"{option} {path}":
+                yield f"{option} {path}: is the same file as {other}; give another name"

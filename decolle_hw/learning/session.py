@@ -40,6 +40,7 @@ from decolle_hw.training.runs import Run
 from decolle_hw.workflow import find_run
 
 LAVA_SHOWN = 20  # by default: Lava learns some recordings per second
+MOST_SHOWN = 1_000_000  # in one session, of which each is reported; another one can go on from its state
 # Both sides keep every weight after every epoch.
 DEFAULT_RECORD_BYTES, MOST_RECORD_BYTES = 300_000_000, 4_000_000_000
 
@@ -71,6 +72,12 @@ def learn_on_chip(request: LearnRequest, console: Console) -> Session:
         samples = recordings_for_lava(learning, request.passes)
     with counting(console, "reading recordings") as progress:
         recordings = recordings_to_learn(learning.program, request.dataset, request.labels, samples, progress)
+    if len(recordings.shown) * request.passes > MOST_SHOWN:
+        raise UsageError(
+            f"--passes {request.passes}: {len(recordings.shown)} recordings are "
+            f"{len(recordings.shown) * request.passes:,} presentations, at most {MOST_SHOWN:,} in a session; show "
+            f"fewer, and go on with --save-state and --load-state"
+        )
     if request.backend == "lava":
         require_memory(learning, len(recordings.shown) * request.passes)
     order_K = schedule(int(state.seeds[0]), len(recordings.shown), state.presented, request.passes)

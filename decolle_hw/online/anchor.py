@@ -20,6 +20,8 @@ def ridge_accuracy(
     """
     from sklearn.linear_model import RidgeClassifierCV
 
+    if np.all(labels_R == labels_R[0]):  # nothing to tell apart
+        return float((tested_labels_R == labels_R[0]).mean())
     centred = counts_RN - counts_RN.mean(0)
     scale = max(float((centred**2).sum(1).mean()), 1e-9)
     classifier = RidgeClassifierCV(alphas=STRENGTHS * scale).fit(counts_RN, labels_R)

@@ -87,10 +87,10 @@ class Changed:
     compared: int = 0
 
     @property
-    def recovered(self) -> float:
-        """Share of the lost accuracy that learning brought back, over all seeds; 1 where nothing was lost."""
+    def recovered(self) -> float | None:
+        """Share of the lost accuracy that learning brought back, over all seeds; None: nothing was lost."""
         lost = sum(self.before) - sum(self.after)
-        return 1.0 if lost <= 0 else (sum(list(self.relearned.values())[-1]) - sum(self.after)) / lost
+        return None if lost <= 0 else (sum(list(self.relearned.values())[-1]) - sum(self.after)) / lost
 
 
 @dataclass(frozen=True)

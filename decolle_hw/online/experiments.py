@@ -14,12 +14,13 @@ from decolle_hw.errors import UsageError
 from decolle_hw.execution import lava_runner
 from decolle_hw.online import continual, drift, few_shot, figures, from_scratch, tables
 from decolle_hw.online.life import Backend
-from decolle_hw.online.material import prepare, read_recordings
+from decolle_hw.online.material import Recorded, known_classes, prepare, read_recordings
 from decolle_hw.spec import ModelSpec
 
 EXPERIMENTS = ("few-shot", "drift", "from-scratch", "continual")
 # Lava shows about two recordings in a second: by default it is asked for little.
 LAVA_TESTS = 10
+MOST_PASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ class Request:
                 problems.append(
                     f"{option} {','.join(map(str, values))}: expected numbers from small to large, each once"
                 )
+        if self.passes is not None and max(self.passes) > MOST_PASSES:
+            problems.append(f"--passes {','.join(map(str, self.passes))}: at most {MOST_PASSES}")
+        if self.name == "from-scratch" and self.spec.network.Nhid:
+            problems.append(
+                f"--model {self.spec.name}: has convolutions, whose shared kernels cannot learn synapse by synapse; "
+                "give a model of dense layers"
+            )
         if problems:
             raise UsageError("; ".join(problems))
         for path in self.written:
@@ -96,15 +104,18 @@ def _few_shot(request: Request, console: Console) -> tuple[Any, Callable[..., No
     in_lava = {"shots": (1,), "passes": (1,), "seeds": 1, "old_shots": 2, "old_passes": 1}
     chosen = request.given(in_lava, shots=request.shots, passes=request.passes, seeds=request.seeds)
     settings = few_shot.FewShotSettings(**chosen)
-    known = request.known or _first_half(request, console)
-    material = prepare(request.spec, known, request.runs, console, _tests(request))
+    recorded = _recordings(request, console)
+    known = known_classes(request.known, recorded.classes)
+    few_shot.check(recorded, known, settings)
+    material = prepare(request.spec, recorded, known, request.runs, console)
     return few_shot.few_shot(material, settings, console), tables.print_few_shot, figures.draw_few_shot
 
 
 def _drift(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
     in_lava = {"changes": ("polarity flip",), "shots": 2, "passes": 1, "seeds": 1}
     chosen = request.given(in_lava, shots=_one(request.shots), passes=_one(request.passes), seeds=request.seeds)
-    material = prepare(request.spec, None, request.runs, console, _tests(request))
+    recorded = _recordings(request, console)
+    material = prepare(request.spec, recorded, None, request.runs, console)
     result = drift.drift(material, drift.DriftSettings(**chosen), console)
     return result, tables.print_drift, figures.draw_drift
 
@@ -112,8 +123,8 @@ def _drift(request: Request, console: Console) -> tuple[Any, Callable[..., None]
 def _continual(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
     in_lava = {"shots": 1, "passes": 1, "replay": 1, "seeds": 1}
     chosen = request.given(in_lava, shots=_one(request.shots), passes=_one(request.passes), seeds=request.seeds)
-    known = request.known or _first_half(request, console)
-    material = prepare(request.spec, known, request.runs, console, _tests(request))
+    recorded = _recordings(request, console)
+    material = prepare(request.spec, recorded, known_classes(request.known, recorded.classes), request.runs, console)
     result = continual.continual(material, continual.ContinualSettings(**chosen), console)
     return result, tables.print_continual, figures.draw_continual
 
@@ -121,7 +132,7 @@ def _continual(request: Request, console: Console) -> tuple[Any, Callable[..., N
 def _from_scratch(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
     chosen = request.given({"passes": 1, "lessons": 10}, passes=_one(request.passes), seeds=request.seeds)
     settings = from_scratch.FromScratchSettings(**chosen)
-    recorded = read_recordings(request.spec, console, _tests(request))
+    recorded = _recordings(request, console)
     result = from_scratch.from_scratch(request.spec, recorded, settings, console)
     return result, tables.print_from_scratch, figures.draw_from_scratch
 
@@ -130,14 +141,6 @@ def _one(values: tuple[int, ...] | None) -> int | None:
     return None if values is None else values[0]
 
 
-def _tests(request: Request) -> int | None:
-    return LAVA_TESTS if request.tests is None and request.backend == "lava" else request.tests
-
-
-def _first_half(request: Request, console: Console) -> tuple[str, ...]:
-    from decolle_hw.data import dataset_classes
-
-    classes = dataset_classes(request.spec.dataset.model_copy(update={"classes": None}))
-    if len(classes) < 3:
-        raise UsageError(f"{request.spec.name}: has {len(classes)} classes; two known and one new are the least")
-    return tuple(classes[: (len(classes) + 1) // 2])
+def _recordings(request: Request, console: Console) -> Recorded:
+    few = LAVA_TESTS if request.backend == "lava" else None
+    return read_recordings(request.spec, console, request.tests, few)

@@ -25,7 +25,7 @@ from rich.console import Console
 from decolle_hw.errors import UsageError
 from decolle_hw.online.anchor import ridge_accuracy
 from decolle_hw.online.life import Backend, Life, Lived, Stage, lessons, live, live_in_float
-from decolle_hw.online.material import Material
+from decolle_hw.online.material import Material, Recorded
 
 FIRST_SEED = 1
 OLD_SHOTS, OLD_PASSES = 50, 5  # how the old classes are taught before the new ones come
@@ -73,8 +73,8 @@ class FewShot:
 
 
 def few_shot(material: Material, settings: FewShotSettings, console: Console) -> FewShot:
-    """Run it. Raises `UsageError` where there are fewer recordings than shots, or no new class."""
-    _check(material, settings)
+    """Run it. Raises as `check`."""
+    check(material.recorded, [material.recorded.classes[label] for label in material.known], settings)
     recorded, rows = material.recorded, []
     for shots in settings.shots:
         examples = [_examples(material, shots, seed) for seed in _seeds(settings)]
@@ -109,15 +109,16 @@ def _seeds(settings: FewShotSettings) -> range:
     return range(FIRST_SEED, FIRST_SEED + settings.seeds)
 
 
-def _check(material: Material, settings: FewShotSettings) -> None:
-    if not material.new:
+def check(recorded: Recorded, known: Sequence[str], settings: FewShotSettings) -> None:
+    """Raise `UsageError` where no class is new, or one has fewer training recordings than shots."""
+    if len(known) == len(recorded.classes):
         raise UsageError("--known: all classes are known to the features; leave one or more to be learned on chip")
-    most = min(len(material.recorded.of_class(label)) for label in material.new)
+    most, rarest = min((len(recorded.of_class(label)), name) for label, name in enumerate(recorded.classes))
     too_many = [shots for shots in settings.shots if shots > most]
     if too_many:
         raise UsageError(
-            f"--shots {','.join(map(str, too_many))}: the rarest new class has {most} training recordings; ask for at "
-            f"most {most}"
+            f"--shots {','.join(map(str, too_many))}: class {rarest} has {most} training recordings; ask for at most "
+            f"{most}"
         )
 
 

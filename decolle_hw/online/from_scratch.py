@@ -24,7 +24,7 @@ from decolle_hw.online.material import Recorded
 from decolle_hw.progress import working
 from decolle_hw.quantization.lower_rule import float_layers, lower_rule
 from decolle_hw.quantization.untrained import untrained_program
-from decolle_hw.spec import ModelSpec
+from decolle_hw.spec import ModelSpec, parse_model_spec
 from decolle_hw.workflow import spread
 
 FIRST_SEED = 1
@@ -61,14 +61,24 @@ class FromScratch:
         return {"experiment": "from-scratch", **asdict(self)}
 
 
+def of_layers(spec: ModelSpec, units: Sequence[int]) -> ModelSpec:
+    """The model with other dense layers, on all classes."""
+    values = spec.model_dump()
+    values["network"]["Mhid"] = list(units)
+    values["dataset"]["classes"] = None
+    values["on_chip"] |= {"plastic": [], "classes": None}
+    return parse_model_spec(values, f"{spec.name} with hidden layers of {', '.join(map(str, units))}")
+
+
 def random_network(
     spec: ModelSpec, recorded: Recorded, settings: FromScratchSettings
 ) -> tuple[LearningProgram, tuple[float, ...]]:
-    """It, with all layers plastic, and the learning rate of each."""
-    network = spec.network.model_copy(update={"Mhid": list(settings.units)})
-    dataset = spec.dataset.model_copy(update={"classes": None})
-    random_spec = spec.model_copy(update={"network": network, "dataset": dataset})
-    calibration = spread(data.load_split(dataset, "train"), CALIBRATION_RECORDINGS)
+    """It, with all layers plastic, and the learning rate of each.
+
+    Raises `SpecError` where the model has values per layer that do not fit these layers.
+    """
+    random_spec = of_layers(spec, settings.units)
+    calibration = spread(data.load_split(random_spec.dataset, "train"), CALIBRATION_RECORDINGS)
     program, floats = untrained_program(random_spec, recorded.classes, settings.network_seed, calibration, "loihi2")
     lowered = lower_rule(
         program, floats, spec.on_chip, calibration, tuple(float_layers(program)), corrected=settings.corrected

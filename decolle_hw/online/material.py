@@ -16,15 +16,17 @@ from rich.console import Console
 from decolle_hw import data
 from decolle_hw.compiler.learning_program import LearningProgram
 from decolle_hw.data import BinnedRecordings
-from decolle_hw.errors import UsageError
+from decolle_hw.data.choosing import in_their_order
+from decolle_hw.errors import DataError, UsageError
 from decolle_hw.fidelity.summary import to_batch_first
 from decolle_hw.progress import working
 from decolle_hw.quantization.compile import calibration_set, compile_run
 from decolle_hw.sim.frozen import frozen_frames
 from decolle_hw.sim.output_layer import with_output_layer
 from decolle_hw.spec import ModelSpec
-from decolle_hw.training.runs import Run, load_run
-from decolle_hw.workflow import spread, train_model
+from decolle_hw.training.runs import Run, is_finished, load_run
+from decolle_hw.training.write_run import ON_CHIP
+from decolle_hw.workflow import train_model
 
 CHECKED_FRAMES = 64  # recordings at a time through the frozen layers
 
@@ -98,8 +100,14 @@ def frames_of(learning: LearningProgram, spikes: NDArray[np.uint8]) -> NDArray[n
     return np.concatenate(pieces)
 
 
-def read_recordings(spec: ModelSpec, console: Console, tests: int | None = None) -> Recorded:
-    """Training and test recordings of a data set, all classes; `tests`: at most so many of the latter."""
+def read_recordings(spec: ModelSpec, console: Console, tests: int | None = None, few: int | None = None) -> Recorded:
+    """Training and test recordings of a data set, all classes.
+
+    Args: tests: at most so many of the latter; None: all. few: so many where that is None, and one of each class.
+
+    Raises: `UsageError` where there are fewer tests than classes, or splits of different lengths; `DataError` for a
+    class without a recording in either split.
+    """
     dataset = spec.dataset.model_copy(update={"classes": None})
     with working(console, "reading recordings"):
         train, test = (data.load_split(dataset, split) for split in ("train", "test"))
@@ -108,11 +116,56 @@ def read_recordings(spec: ModelSpec, console: Console, tests: int | None = None)
                 f"chunk_size_train {train.window}, chunk_size_test {test.window}: an experiment shows recordings of "
                 "one length; make them equal with --set dataset.chunk_size_train=..."
             )
-        test = test if tests is None else spread(test, tests)
+        for split, recordings in (("training", train), ("test", test)):
+            _require_every_class(spec, split, recordings)
+        if tests is None and few is not None:
+            tests = max(few, len(test.classes))
+        if tests is not None:
+            if tests < len(test.classes):
+                raise UsageError(
+                    f"--samples {tests}: {spec.name} has {len(test.classes)} classes, and each is tested; give at "
+                    f"least {len(test.classes)}"
+                )
+            test = test.take(in_turn(test.labels, tests))
         return Recorded(
             np.concatenate([dense(train), dense(test)]), np.concatenate([train.labels, test.labels]).astype(np.int64),
             tuple(train.classes), len(train),
         )  # fmt: skip
+
+
+def _require_every_class(spec: ModelSpec, split: str, recordings: BinnedRecordings) -> None:
+    missing = [name for label, name in enumerate(recordings.classes) if label not in recordings.labels]
+    if missing:
+        raise DataError(
+            f"{spec.name}: no {split} recording of class {', '.join(missing)}; an experiment teaches and tests every "
+            "class: add some, or take the class out of the data"
+        )
+
+
+def in_turn(labels_R: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """(K,) the first of each class, then the second of each, ... up to `count`; in the order of the recordings."""
+    number_R = np.zeros(len(labels_R), np.int64)  # of a recording among those of its class
+    for label in np.unique(labels_R):
+        number_R[labels_R == label] = np.arange(np.count_nonzero(labels_R == label))
+    chosen: NDArray[np.int64] = np.sort(np.lexsort((labels_R, number_R))[:count])
+    return chosen
+
+
+def known_classes(wanted: Sequence[str] | None, classes: Sequence[str]) -> tuple[str, ...]:
+    """Those that the features are trained on, in the order of the data set; None: the first half.
+
+    Raises `UsageError` for a class that there is not, that is named twice, or for fewer than two.
+    """
+    if wanted is None:
+        if len(classes) < 3:
+            raise UsageError(f"the data set has {len(classes)} classes; two known and one new are the least")
+        return tuple(classes[: (len(classes) + 1) // 2])
+    found = in_their_order(wanted, classes, "--known")
+    if len(found) < len(wanted):
+        raise UsageError(f"--known {','.join(wanted)}: give each class once")
+    if len(found) < 2:
+        raise UsageError(f"--known {','.join(wanted)}: a single class cannot be told from anything; give two or more")
+    return found
 
 
 def dense(recordings: BinnedRecordings) -> NDArray[np.uint8]:
@@ -120,19 +173,14 @@ def dense(recordings: BinnedRecordings) -> NDArray[np.uint8]:
     return to_batch_first(recordings.dense(np.arange(len(recordings))))
 
 
-def prepare(
-    spec: ModelSpec, known: Sequence[str] | None, runs: Path, console: Console, tests: int | None = None
-) -> Material:
+def prepare(spec: ModelSpec, recorded: Recorded, known: Sequence[str] | None, runs: Path, console: Console) -> Material:
     """Train features on the known classes, or take the run that did, compile them, put an output layer on them.
 
     Args:
-        known: names of classes; None: all.
-
-    Raises: UsageError for a class that there is not, fewer than two known classes, or none that is new.
+        recorded: of all classes, from `read_recordings`.
+        known: names of classes, from `known_classes`; None: all.
     """
-    recorded = read_recordings(spec, console, tests)
-    names = recorded.classes if known is None else tuple(known)
-    trained_on = None if known is None else list(names)
+    trained_on = None if known is None else list(known)
     wanted = spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"classes": trained_on})})
     run = finished_run(wanted, runs) or train_model(wanted, runs, "auto", console)
     console.print(f"features: {run.folder}, trained on {', '.join(run.classes)}", soft_wrap=True, markup=False)
@@ -150,6 +198,6 @@ def finished_run(spec: ModelSpec, runs: Path) -> Run | None:
             run = load_run(folder)
         except UsageError:
             continue
-        if run.spec == spec and run.metrics["history"][-1]["epoch"] >= spec.training.num_epochs:
+        if run.spec == spec and is_finished(folder) and run.metrics["device"] != ON_CHIP:
             return run
     return None

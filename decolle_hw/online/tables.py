@@ -36,10 +36,11 @@ def print_few_shot(result: FewShot, console: Console) -> None:
     )  # fmt: skip
     for row in result.rows:
         last = settings.passes[-1]
-        share = float(np.mean(row.alone[last]) / np.mean(row.ridge))
+        ridge = float(np.mean(row.ridge))
+        share = percent(float(np.mean(row.alone[last])) / ridge) if ridge > 0 else "-"
         table.add_row(
             str(row.shots), *(mean_and_spread(row.alone[passes]) for passes in settings.passes),
-            mean_and_spread(row.alone_float[last]), mean_and_spread(row.ridge), percent(share),
+            mean_and_spread(row.alone_float[last]), mean_and_spread(row.ridge), share,
         )  # fmt: skip
     console.print(table)
     console.print(
@@ -70,7 +71,8 @@ def print_drift(result: Drift, console: Console) -> None:
         later = list(one.relearned.values())
         table.add_row(
             one.change, mean_and_spread(one.before), mean_and_spread(one.after), mean_and_spread(later[0]),
-            mean_and_spread(later[-1]), percent(one.recovered),
+            mean_and_spread(later[-1]),
+            "nothing lost" if one.recovered is None else percent(one.recovered),
         )  # fmt: skip
     console.print(table)
 
@@ -79,7 +81,7 @@ def print_continual(result: Continual, console: Console) -> None:
     """Accuracy over the classes so far, and what was forgotten."""
     settings = result.settings
     console.print(
-        f"classes one after the other, {settings.passes} passes over {settings.shots} examples each; "
+        f"classes one after the other, {settings.passes} passes over up to {settings.shots} examples of each; "
         f"{settings.seeds} seeds; the features know {', '.join(result.classes[: result.known])}", style="bold",
         markup=False,
     )  # fmt: skip

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from decolle_hw.compiler.layers import READOUT_MAX, DenseLayer
-from decolle_hw.compiler.learning_program import SHIFT_MAX, ErrorNeurons, LearningProgram, PlasticLayer
+from decolle_hw.compiler.learning_program import GATE_OPEN, SHIFT_MAX, ErrorNeurons, LearningProgram, PlasticLayer
 from decolle_hw.compiler.plasticity import EXPONENT_MIN, TraceFilter, three_factor_rule
 from decolle_hw.compiler.program import Program
 from decolle_hw.data import BinnedRecordings
@@ -213,6 +213,11 @@ def _lower(
     scale = READOUT_MAX / max(float(float_layer.readout_weight.abs().max()), 1e-30)
     widths = None if settings.gate is None else np.array([settings.gate])
     gate, gate_cosine = choose_gate(observed, widths)
+    if settings.gate is not None and not opened(observed, gate).any():
+        raise CompileError(
+            f"layer {index}: on_chip.gate {gate:g}: no neuron comes as near to its threshold, so that nothing would be "
+            f"learned; give about {choose_gate(observed)[0]:.2g}, or leave it out"
+        )
     alpha = realised_factor(layer.dv, VOLTAGE_DECAY_OFFSET)
     beta = realised_factor(layer.du, CURRENT_DECAY_OFFSET)
     # Without two time constants there is no difference.
@@ -250,7 +255,7 @@ def _lower(
         readout_weight=layer.readout_weight,
         readout_bias=layer.readout_bias,
         feedback_shift=chosen.response.feedback_shift,
-        gate_width=max(1, round(gate * figures["register_units_per_potential"])),
+        gate_width=min(GATE_OPEN, max(1, round(gate * figures["register_units_per_potential"]))),
     )
     learning_rate = chosen.slope * weight_unit
     lowered = LoweredLayer(
@@ -267,7 +272,10 @@ def _gain(index: int, settings: OnChipSpec, wanted: float, found: list[Response]
     """The smallest that reaches a slope of `wanted`: the learning rate in units of the stored weight."""
     aligned = [response for response in found if response.slope > 0.0]
     if not aligned:
-        raise CompileError(f"layer {index}: what is left of its error in 7 bits teaches nothing, or the wrong way")
+        remedy = "make another layer plastic" if settings.gate is None else f"leave on_chip.gate {settings.gate:g} out"
+        raise CompileError(
+            f"layer {index}: what is left of its error in 7 bits teaches nothing, or the wrong way; {remedy}"
+        )
     asked, best = settings.learning_rate, max(aligned, key=lambda response: response.cosine)
     change = wanted * best.change / best.slope
     if asked is not None and not LEAST_CHANGE <= change <= MOST_CHANGE:

@@ -7,6 +7,7 @@ from rich.console import Console
 from decolle_hw.compiler.learning_program import GATE_OPEN, PlasticLayer
 from decolle_hw.compiler.plasticity import TraceFilter
 from decolle_hw.compiling.lowered import Lowered
+from decolle_hw.progress import percent
 from decolle_hw.report.tables import new_table
 
 
@@ -31,6 +32,13 @@ def print_lowered(lowered: Lowered, console: Console) -> None:
         from decolle_hw.report.faithful import print_faithfulness
 
         print_faithfulness(lowered.faithfulness, console)
+    if lowered.output is not None:
+        output = lowered.output
+        console.print(
+            f"update of layer {output.layer} on chip against the same rule in real numbers, {output.recordings} "
+            f"recordings: cosine {output.cosine:.3f}, length {output.magnitude:.2f}; {percent(output.changed)} of the "
+            "weights changed by a recording", soft_wrap=True,
+        )  # fmt: skip
 
 
 def _steps(count: int) -> str:

@@ -19,12 +19,21 @@ from numpy.typing import NDArray
 
 from decolle_hw.atomic import new_file
 from decolle_hw.compiler.learning_program import LearningProgram
+from decolle_hw.compiler.plasticity import EPOCH_MAX, LEARNED_WEIGHT_MAX, LEARNED_WEIGHT_MIN, TRACE_MAX
 from decolle_hw.errors import ArtifactError, UsageError
+from decolle_hw.fixedpoint import STATE_LIMIT
 from decolle_hw.sim.frozen import lead_in
 from decolle_hw.sim.learning_kernels import LayerState
 from decolle_hw.sim.learning_randoms import ROUNDINGS, SEED_MAX, Rounding
 
 FORMAT = "decolle-hw learning state 1"
+MOST_PRESENTED = 1 << 40  # recordings: their steps still fit 64 bits, whatever the length
+REGISTER = (-STATE_LIMIT, STATE_LIMIT - 1)
+LIMITS = {  # of what a file holds
+    "weight": (LEARNED_WEIGHT_MIN, LEARNED_WEIGHT_MAX), "u": REGISTER, "v": REGISTER, "r": REGISTER, "z": REGISTER,
+    "spikes": (0, 1), "tail": (0, 1), "x": (0, TRACE_MAX), "y": (0, TRACE_MAX),
+    "tx": (0, EPOCH_MAX), "ty": (0, EPOCH_MAX),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,10 @@ def load_state(path: Path, learning: LearningProgram) -> LearningState:
     Raises `ArtifactError` if it cannot be read, is something else, or belongs to another network.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("holds a single array")
+        with file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise ArtifactError(f"{path}: there is no such file") from None
@@ -132,19 +144,25 @@ def load_state(path: Path, learning: LearningProgram) -> LearningState:
             f"{learning.program.name} has {learning.digest()[:12]}, the file {str(arrays.get('digest'))[:12]}"
         )
     try:
+        if arrays["seeds"].dtype.kind not in "iu" or arrays["presented"].dtype.kind not in "iu":
+            raise ValueError("seeds and presented are no whole numbers")
+        presented = int(arrays["presented"])
+        if not 0 <= presented <= MOST_PRESENTED:
+            raise ValueError(f"presented is {presented}, expected 0..{MOST_PRESENTED}")
         fresh = start_state(learning, arrays["seeds"], str(arrays["rounding"]))  # type: ignore[arg-type]
         layers = tuple(
             LayerState(*(_same(arrays[f"layer{index}.{name}"], like, name) for name, like in layer._asdict().items()))
             for index, layer in enumerate(fresh.layers)
         )
-        return replace(
-            fresh, presented=int(arrays["presented"]), tail=_same(arrays["tail"], fresh.tail, "tail"), layers=layers
-        )
-    except (KeyError, ValueError, UsageError) as error:
+        return replace(fresh, presented=presented, tail=_same(arrays["tail"], fresh.tail, "tail"), layers=layers)
+    except (KeyError, ValueError, TypeError, UsageError) as error:
         raise ArtifactError(f"{path}: is damaged: {error}") from None
 
 
 def _same(found: NDArray[Any], like: NDArray[Any], name: str) -> NDArray[Any]:
     if found.shape != like.shape or found.dtype != like.dtype:
         raise ValueError(f"{name} is {found.dtype} {found.shape}, expected {like.dtype} {like.shape}")
+    low, high = LIMITS.get(name, (np.iinfo(like.dtype).min, np.iinfo(like.dtype).max))
+    if found.size and not low <= found.min() <= found.max() <= high:
+        raise ValueError(f"{name} has values {found.min()}..{found.max()}, expected {low}..{high}")
     return found

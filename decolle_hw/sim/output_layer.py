@@ -63,7 +63,7 @@ class OutputSettings:
     margin: float = 0.3  # standard deviations above the mean
     tau: float = 5.0  # steps, of the output neuron's drive
     threshold_weight: float = 32.0
-    refractory: float = 2.0  # of the threshold, what firing in every step takes from the drive (decolle only)
+    refractory: float = 2.0  # thresholds of drive beyond the threshold, above which a neuron fires in every step
     target_rate: float = 0.9  # of the taught class, spikes per step
     error_decay: int = 2048  # of the error neurons' readout, in parts of 4096
     dead_zone: float = 0.05  # of the largest readout
@@ -99,7 +99,7 @@ def with_output_layer(
         last = len(program.layers) - 1
         raise CompileError(f"features {features}: {program.name} has layers 0..{last}, pooling stages counted")
     below = [_without_readout(layer) for layer in program.layers[: index + 1]]
-    if below[-1].kind == "conv" and index + 1 < len(program.layers) and program.layers[index + 1].is_pooling:
+    if index + 1 < len(program.layers) and program.layers[index + 1].is_pooling:
         raise CompileError(f"features {index}: a convolution before its pooling stage; take layer {index + 1}")
     centred = _centring_layer(program, index, recordings, chosen)
     unscaled = replace(
@@ -120,13 +120,18 @@ def feature_layer(program: Program) -> int:
 
 
 def _centring_layer(program: Program, features: int, recordings: NDArray[Any], settings: OutputSettings) -> DenseLayer:
-    below = program.layers[features]
+    below, neuron = program.layers[features], _neuron_of(program)
     mean_N, sd_N = _trace_statistics(program, features, recordings, settings.feature_tau)
     level_N = CENTRING_WEIGHT * (mean_N + settings.margin * (sd_N + LEAST_SD))
-    limit = VTH_MAX if below.neuron == "decolle" else BIAS_MANT_MAX
+    limit = VTH_MAX if neuron == "decolle" else BIAS_MANT_MAX
     level_N = np.clip(np.rint(level_N), 1, limit).astype(np.int32)
     weight_NN = CENTRING_WEIGHT * np.eye(below.num_neurons, dtype=np.int32)
-    return _memoryless(below.neuron, weight_NN, 0, settings.feature_tau, level_N)
+    return _memoryless(neuron, weight_NN, 0, settings.feature_tau, level_N)
+
+
+def _neuron_of(program: Program) -> NeuronKind:
+    """That of all its layers; a pooling stage is always made of stock neurons."""
+    return next(layer.neuron for layer in program.layers if not layer.is_pooling)
 
 
 def _trace_statistics(
@@ -152,16 +157,17 @@ def _trace_statistics(
 def _spikes_of(program: Program, index: int, recordings: NDArray[Any]) -> NDArray[np.uint8]:
     """(R, S, N) of what layer `index` sends; `frozen_frames` asks for the layer behind it."""
     cut = replace(
-        program, layers=(*program.layers[: index + 1], _anything(program.layers[index], len(program.classes))),
+        program, layers=(*program.layers[: index + 1], _anything(program, index)),
         quantization=(), prediction="sum",
     )  # fmt: skip
     return frozen_frames(cut, recordings, index + 1)
 
 
-def _anything(below: Layer, classes: int) -> DenseLayer:
+def _anything(program: Program, below: int) -> DenseLayer:
     """A layer of one silent neuron per class that only makes a program of the layers below it."""
-    weight = np.zeros((classes, below.num_neurons), np.int32)
-    return _with_identity(_memoryless(below.neuron, weight, 0, 1.0, np.ones(classes, np.int32)))
+    classes = len(program.classes)
+    weight = np.zeros((classes, program.layers[below].num_neurons), np.int32)
+    return _with_identity(_memoryless(_neuron_of(program), weight, 0, 1.0, np.ones(classes, np.int32)))
 
 
 def _threshold(program: Program, recordings: NDArray[Any], settings: OutputSettings) -> tuple[int, int]:
@@ -172,12 +178,14 @@ def _threshold(program: Program, recordings: NDArray[Any], settings: OutputSetti
         for start in range(0, len(recordings), CALIBRATION_CHUNK)
     ]
     per_step = np.concatenate(spikes)
+    if not np.any(per_step):
+        raise CompileError(f"margin {settings.margin:g}: no centring neuron fires in calibration; take a smaller one")
     drive = settings.threshold_weight * float(per_step.mean()) / (1 - math.exp(-1 / settings.tau))
     inputs = program.layers[-1].num_inputs
-    largest = (
-        (1 << ALIGN_SHIFT) * 256 * inputs / (1 - math.exp(-1 / settings.tau))
-    )  # u with all weights and inputs at their limits
-    exponent = min(WEIGHT_EXP_MAX, math.floor(math.log2(STATE_LIMIT / largest)), math.floor(math.log2(VTH_MAX / drive)))
+    # u with all weights and inputs at their limits
+    largest = (1 << ALIGN_SHIFT) * 256 * inputs / (1 - math.exp(-1 / settings.tau))
+    room = min(STATE_LIMIT / largest, VTH_MAX / (drive * (1 + settings.refractory)))
+    exponent = min(WEIGHT_EXP_MAX, math.floor(math.log2(room)))
     if exponent < WEIGHT_EXP_MIN:
         raise CompileError(f"{inputs} features: their sum does not fit 24 bits; take a smaller layer as features")
     return max(1, round(drive * 2.0**exponent)), exponent
@@ -190,7 +198,13 @@ def _output_layer(
     level_C = np.full(classes, threshold, np.int32)
     layer = _with_identity(_memoryless(below.neuron, weight_CN, weight_exp, settings.tau, level_C))
     if below.neuron != "decolle":
-        return replace(layer, vth=level_C, bias_mant=np.zeros(classes, np.int32), bias_exp=0)
+        # v gathers u until its reset: from the threshold, where v just gets there, to 1 + refractory times as much
+        # drive, where it does in every step, the rate rises as that of a decolle neuron does.
+        leak = round(DECAY_UNITY / (1 + settings.refractory))
+        vth_C = np.full(classes, round(threshold * DECAY_UNITY / leak), np.int32)
+        return replace(
+            layer, dv=min(leak, DECAY_UNITY - 1), vth=vth_C, bias_mant=np.zeros(classes, np.int32), bias_exp=0
+        )
     kept = 0.65  # of r a step, as DECOLLE's alpharp
     rho = round(settings.refractory * (threshold << ALIGN_SHIFT) * (1 - kept))
     return replace(layer, dr=round(DECAY_UNITY * (1 - kept)), rho=min(rho, STATE_LIMIT - 1))

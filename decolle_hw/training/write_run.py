@@ -18,6 +18,8 @@ from decolle_hw.training.history import EpochRecord
 from decolle_hw.training.learner import Evaluation
 from decolle_hw.training.runs import CHECKPOINT, LAST, METRICS, SPEC, Run, load_run
 
+ON_CHIP = "on chip"  # the device in metrics.json
+
 
 def write_run(
     folder: Path, spec: ModelSpec, classes: Sequence[str], network: DecolleNetwork, result: Evaluation,
@@ -38,7 +40,7 @@ def write_run(
     )  # fmt: skip
     metrics = {
         "classes": list(classes),
-        "device": "on chip",
+        "device": ON_CHIP,
         "train_recordings": train_recordings,
         "test_recordings": len(result.predictions),
         "finished": True,
