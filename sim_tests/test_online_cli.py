@@ -37,7 +37,7 @@ def test_few_shot(here, decolle_hw, tmp_path):
     command = ("demo", "few-shot", *SMALL, "--known", "0,1,2,3,4,5", "--shots", "2,10", "--passes", "1,3")
     first = decolle_hw(*command, "-o", str(tmp_path / "a"))
     assert first.code == 0, first.err
-    (run,) = Path("runs/tiny").iterdir()
+    (run,) = Path("runs/features/tiny").iterdir()
     assert load_run(run).classes == ("0", "1", "2", "3", "4", "5")
     found = json.loads((tmp_path / "a" / "tiny.few-shot.json").read_text())
     assert found["experiment"] == "few-shot" and found["new"] == ["6", "7", "8", "9"]
@@ -48,14 +48,16 @@ def test_few_shot(here, decolle_hw, tmp_path):
     assert f"features: {run}, trained on 0, 1, 2, 3, 4, 5" in first.out and "new classes 6, 7, 8, 9 alone" in first.out
     assert max(found["rows"][1]["alone"]["3"]) > 0.35, "chance is 25 %, and it may say 10 classes"
     second = decolle_hw(*command, "-o", str(tmp_path / "b"))
-    assert second.code == 0 and len(list(Path("runs/tiny").iterdir())) == 1
+    assert second.code == 0 and len(list(Path("runs/features/tiny").iterdir())) == 1
     assert json.loads((tmp_path / "b" / "tiny.few-shot.json").read_text()) == found
     spec, metrics = load_run(run).spec, (run / METRICS).read_text()
-    assert finished_run(spec, Path("runs")).folder == run
+    assert finished_run(spec, Path("runs/features")).folder == run
     for changed in ('"device": "on chip"', '"finished": false'):
         key = changed.partition(":")[0]
         (run / METRICS).write_text("\n".join(changed + "," if key in line else line for line in metrics.splitlines()))
-        assert finished_run(spec, Path("runs")) is None, f"{changed}: those weights are not what training came to"
+        assert finished_run(spec, Path("runs/features")) is None, (
+            f"{changed}: those weights are not what training came to"
+        )
     (run / METRICS).write_text(metrics)
 
 

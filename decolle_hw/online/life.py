@@ -1,8 +1,9 @@
 """What a network is shown in an experiment, from its first recording to its last, and what it decided on each.
 
 Learning and testing are the same thing here: a recording with a target teaches, one without does not, because no error
-is sent and without an error no weight changes (`Rule.error_triggered`). So a whole experiment is one run of the
-network, and Lava, which cannot start in the middle, can do it, too.
+is sent and without an error no weight changes (`Rule.error_triggered`), but for what was sent in the last step of a
+lesson, which arrives in the first one of the next recording. So a whole experiment is one run of the network, and Lava,
+which cannot start in the middle, can do it, too.
 """
 
 # B lives, K recordings shown, R recordings, T steps, I inputs, S steps of a slot

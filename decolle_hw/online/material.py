@@ -29,6 +29,7 @@ from decolle_hw.training.write_run import ON_CHIP
 from decolle_hw.workflow import train_model
 
 CHECKED_FRAMES = 64  # recordings at a time through the frozen layers
+FEATURES = "features"  # folder within that of runs: a network of half the classes is not what `compile` looks for
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,8 @@ def prepare(spec: ModelSpec, recorded: Recorded, known: Sequence[str] | None, ru
     """
     trained_on = None if known is None else list(known)
     wanted = spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"classes": trained_on})})
-    run = finished_run(wanted, runs) or train_model(wanted, runs, "auto", console)
+    own = runs / FEATURES
+    run = finished_run(wanted, runs) or finished_run(wanted, own) or train_model(wanted, own, "auto", console)
     console.print(f"features: {run.folder}, trained on {', '.join(run.classes)}", soft_wrap=True, markup=False)
     with working(console, "compiling the features"):
         calibration = calibration_set(run)
