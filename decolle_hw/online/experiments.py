@@ -93,6 +93,8 @@ def run_experiment(request: Request, console: Console) -> dict[str, Any]:
     show(result, console)
     picture, figures_path = request.written
     content = result.to_json()
+    if request.backend == "lava":
+        console.print(f"equal in Lava and the integer reference: {_compared(content):,} spike counts and weights")
     draw(result, picture)
     write_json(content, figures_path)
     for path in (picture, figures_path):
@@ -135,6 +137,13 @@ def _from_scratch(request: Request, console: Console) -> tuple[Any, Callable[...
     recorded = _recordings(request, console)
     result = from_scratch.from_scratch(request.spec, recorded, settings, console)
     return result, tables.print_from_scratch, figures.draw_from_scratch
+
+
+def _compared(content: Any) -> int:
+    """Values of all parts of a result that were compared."""
+    if isinstance(content, dict):
+        return sum(value if key == "compared" else _compared(value) for key, value in content.items())
+    return sum(map(_compared, content)) if isinstance(content, (list, tuple)) else 0
 
 
 def _one(values: tuple[int, ...] | None) -> int | None:

@@ -15,6 +15,11 @@ from decolle_hw.progress import percent
 from decolle_hw.report.tables import new_table
 
 
+def counted(number: int, one: str, more: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{number} {one if number == 1 else more}"
+
+
 def mean_and_spread(values: Sequence[float]) -> str:
     """``81.2 ± 1.3 %`` over seeds; without a spread where there is one seed."""
     if len(values) < 2:
@@ -25,13 +30,14 @@ def mean_and_spread(values: Sequence[float]) -> str:
 def print_few_shot(result: FewShot, console: Console) -> None:
     """Two tables: the new classes alone, and all classes."""
     settings = result.settings
-    chance = percent(1 / len(result.new))
+    chance, seeds = percent(1 / len(result.new)), counted(settings.seeds, "seed", "seeds")
+    last_pass = counted(settings.passes[-1], "pass", "passes")
     console.print(
-        f"new classes {', '.join(result.new)} alone: {result.tested_new} test recordings, {settings.seeds} seeds, "
-        f"chance {chance}", style="bold", markup=False,
+        f"new classes {', '.join(result.new)} alone: {result.tested_new} test recordings, {seeds}, chance {chance}",
+        style="bold", markup=False,
     )  # fmt: skip
     table = new_table(
-        "shots", *(f"{passes} {'pass' if passes == 1 else 'passes'}" for passes in settings.passes),
+        "shots", *(counted(passes, "pass", "passes") for passes in settings.passes),
         "same rule in float", "ridge, offline", "of ridge",
     )  # fmt: skip
     for row in result.rows:
@@ -44,7 +50,7 @@ def print_few_shot(result: FewShot, console: Console) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(
-        f"all {len(result.old) + len(result.new)} classes, after {settings.passes[-1]} passes; old classes "
+        f"all {len(result.old) + len(result.new)} classes, after {last_pass}; old classes "
         f"{', '.join(result.old)}: {result.tested_old} test recordings, "
         f"{percent(float(np.mean(result.rows[0].old_before)))} before the new ones came", style="bold", markup=False,
     )  # fmt: skip
@@ -62,8 +68,9 @@ def print_few_shot(result: FewShot, console: Console) -> None:
 def print_drift(result: Drift, console: Console) -> None:
     """One line per change of the sensor."""
     settings = result.settings
+    seeds, passes = counted(settings.seeds, "seed", "seeds"), counted(settings.passes, "pass", "passes")
     console.print(
-        f"{result.tested} test recordings, {settings.seeds} seeds; {settings.passes} passes over up to "
+        f"{result.tested} test recordings, {seeds}; {passes} over up to "
         f"{settings.shots} recordings per class, before the change and after it", style="bold", markup=False,
     )  # fmt: skip
     table = new_table("change", "before", "after it", "one pass later", "all passes later", "recovered")
@@ -80,9 +87,10 @@ def print_drift(result: Drift, console: Console) -> None:
 def print_continual(result: Continual, console: Console) -> None:
     """Accuracy over the classes so far, and what was forgotten."""
     settings = result.settings
+    seeds, passes = counted(settings.seeds, "seed", "seeds"), counted(settings.passes, "pass", "passes")
     console.print(
-        f"classes one after the other, {settings.passes} passes over up to {settings.shots} examples of each; "
-        f"{settings.seeds} seeds; the features know {', '.join(result.classes[: result.known])}", style="bold",
+        f"classes one after the other, {passes} over up to {settings.shots} examples of each; "
+        f"{seeds}; the features know {', '.join(result.classes[: result.known])}", style="bold",
         markup=False,
     )  # fmt: skip
     table = new_table("after class", *(one.name for one in result.sequences))
