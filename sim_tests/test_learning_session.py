@@ -94,6 +94,26 @@ def test_in_lava_everything_is_compared(here, decolle_hw, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["decolle"], indirect=True)
+def test_a_state_from_lava_goes_on_in_the_reference(here, decolle_hw, tmp_path):
+    """Without a word of the backend: `run --sim --learn --save-state`, and `--load-state` with what it has written."""
+    part, end, whole = (str(tmp_path / f"{name}.npz") for name in ("part", "end", "whole"))
+    command = ("run", "hidden.net", "--sim", "--learn", "--samples", "2")
+    first = decolle_hw(*command, "--save-state", part)
+    assert first.code == 0 and "0 mismatches" in first.out, first.err
+    second = decolle_hw(*command, "--load-state", part, "--save-state", end)
+    assert second.code == 0 and "going on in the integer reference" in second.out, second.err
+    learned(
+        decolle_hw, tmp_path / "a.json", *command[1:], "--backend", "reference", "--passes", "2", "--save-state", whole
+    )
+    learning = load_learning(here / "hidden.net")
+    one, other = load_state(Path(whole), learning), load_state(Path(end), learning)
+    assert one.presented == other.presented == 4
+    for mine, theirs in zip(one.layers, other.layers, strict=True):
+        for name, array in mine._asdict().items():
+            np.testing.assert_array_equal(array, getattr(theirs, name), name)
+
+
+@pytest.mark.parametrize("place", ["decolle"], indirect=True)
 def test_a_difference_from_lava_is_exit_code_1_and_nothing_is_saved(here, decolle_hw, tmp_path, monkeypatch):
     from decolle_hw.lava_backend import learning_runner
 
@@ -214,8 +234,8 @@ WRONG = [
     (("hidden.net", *LEARN, *STATE), ["is the state of another network"]),
     (("output.net", *LEARN, *STATE, "--seed", "3"), ["--seed 3", "has 9; leave --seed out"]),
     (("output.net", *LEARN, *STATE, "--rounding", "per-synapse"), ["--rounding per-synapse", "has lava"]),
-    (("output.net", "--sim", "--learn", *STATE, "--save-state", "x.npz", "--rounding", "per-synapse"),
-     ["--load-state", "--save-state x.npz: Lava cannot start in the middle", "--backend reference", "per-synapse"]),
+    (("output.net", "--sim", "--learn", *STATE, "--backend", "lava", "--rounding", "per-synapse"),
+     ["--load-state", "Lava cannot start in the middle", "--backend reference", "per-synapse"]),
     (("output.net", *LEARN, "--save-learned", "x.h5", "--save-state", "y.net"),
      ["--save-learned x.h5: the name must end in .net", "--save-state y.net"]),
     (("output.net", *LEARN, "--save-learned", "./output.net"), ["would replace what it is made from"]),

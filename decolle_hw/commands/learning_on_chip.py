@@ -76,6 +76,9 @@ def learn_in_session(
     from decolle_hw.report.learned import print_session
 
     console = open_console()
+    if options["load_state"] is not None and "--backend" not in given_options():
+        console.print("going on in the integer reference, as Lava cannot start in the middle of a run")
+        backend = "reference"
     request = LearnRequest(artifact, backend, dataset, samples=samples, report=json_path, **options)
     session = learn_on_chip(request, console)
     print_session(session, console)

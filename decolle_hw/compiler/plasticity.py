@@ -37,7 +37,6 @@ from decolle_hw.errors import CompileError, listed
 
 TRACE_BITS = 7
 TRACE_MAX = (1 << TRACE_BITS) - 1
-WEIGHT_FACTOR_BITS = 9
 LEARNED_WEIGHT_MIN, LEARNED_WEIGHT_MAX = -256, 255  # of mixed signs once it learns: odd ones too
 MANTISSA_BITS = 4
 MANTISSA_MAX = 7  # Lava writes a mantissa of -8 as -4 with the next exponent: two names for one would round differently

@@ -1,8 +1,7 @@
 """How near learning on chip comes to the float rule: the update of each plastic layer, on the same recordings.
 
 The recordings have new labels, unless asked otherwise (`lower_rule_observed.relabelled`): at those that a network was
-trained with the rule has come to rest, so that its updates cancel each other but for chance. There even the float rule
-has a cosine of just 0.62 with the float rule of the network that its integers stand for (digits, two upper layers).
+trained with the rule has come to rest, so that its updates cancel each other but for chance (docs/on_chip_learning.md).
 
 ``on chip``: recordings are shown one after another to the exact reference (`decolle_hw.sim.learning.learn`), rounding,
 saturation, error loop and traces of the recording before included; after each the weights are put back, and what they

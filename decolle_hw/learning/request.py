@@ -47,9 +47,9 @@ class LearnRequest:
                     "--rounding per-synapse: Lava draws one random number per epoch for a whole matrix; use --backend "
                     "reference"
                 )
-            for option, path in (("--load-state", self.load_state), ("--save-state", self.save_state)):
-                if path is not None:
-                    yield f"{option} {path}: Lava cannot start in the middle of a run; use --backend reference"
+            if self.load_state is not None:
+                state = f"--load-state {self.load_state}"
+                yield f"{state}: Lava cannot start in the middle of a run; use --backend reference"
         if self.save_learned is not None:
             if self.save_learned.suffix != ".net":
                 yield f"--save-learned {self.save_learned}: the name must end in .net, or `run` would not find it"

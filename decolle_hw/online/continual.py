@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from decolle_hw.online.life import Backend, Life, Stage, live
+from decolle_hw.online.life import Backend, Life, Stage, live, seeds_of
 from decolle_hw.online.material import Material
-
-FIRST_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -80,10 +78,10 @@ def continual(material: Material, settings: ContinualSettings, console: Console)
 def _sequence(
     material: Material, settings: ContinualSettings, labels: list[int], replay: int, console: Console
 ) -> Sequence:
-    recorded, seeds = material.recorded, range(FIRST_SEED, FIRST_SEED + settings.seeds)
+    recorded, seeds = material.recorded, seeds_of(settings.seeds)
     name = f"replay of {replay}" if replay else "no replay"
     lived = live(
-        material.learning, _life(material, settings, labels, replay), recorded.spikes, recorded.labels, list(seeds),
+        material.learning, _life(material, settings, labels, replay), recorded.spikes, recorded.labels, seeds,
         console, backend=settings.backend, frames=material.frames, what=f"class after class, {name}",
     )  # fmt: skip
     accuracy: list[list[float | None]] = []
@@ -98,7 +96,7 @@ def _sequence(
 
 def _life(material: Material, settings: ContinualSettings, labels: list[int], replay: int) -> Life:
     recorded, stages = material.recorded, []
-    generators = [np.random.default_rng([seed, 4]) for seed in range(FIRST_SEED, FIRST_SEED + settings.seeds)]
+    generators = [np.random.default_rng([seed, 4]) for seed in seeds_of(settings.seeds)]
     examples = [
         {label: rng.permutation(recorded.of_class(label))[: settings.shots] for label in labels} for rng in generators
     ]
@@ -106,7 +104,7 @@ def _life(material: Material, settings: ContinualSettings, labels: list[int], re
         orders = []
         for rng, of_classes in zip(generators, examples, strict=True):
             passes = [
-                _pass(rng, of_classes[label], [of_classes[old][:] for old in labels[: arrived - 1]], replay)
+                _pass(rng, of_classes[label], [of_classes[old] for old in labels[: arrived - 1]], replay)
                 for _ in range(settings.passes)
             ]
             orders.append(np.concatenate(passes))

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from decolle_hw.online.life import Backend, Life, Stage, lessons, live
-from decolle_hw.online.material import Material, Recorded, frames_of
+from decolle_hw.online.life import Backend, Life, Stage, lessons, live, seeds_of
+from decolle_hw.online.material import Material, Recorded
+from decolle_hw.sim.frozen import frozen_frames
 
-FIRST_SEED = 1
 DEGREES = 40.0
 DEAD = 0.4  # share of pixels
 CONTRAST = 0.34  # share of what it was
@@ -114,10 +114,11 @@ def drift(material: Material, settings: DriftSettings, console: Console) -> Drif
         shape = (*recorded.spikes.shape[:2], *material.learning.program.input_shape)
         changed = CHANGES[name](recorded.spikes.reshape(shape)).reshape(recorded.spikes.shape)
         both = recorded.followed_by(changed, recorded.labels)
-        frames = np.concatenate([material.frames, frames_of(material.learning, changed)])
+        learning = material.learning
+        frames = np.concatenate([material.frames, frozen_frames(learning.program, changed, learning.first)])
         life, counts = _life(recorded, settings)
         lived = live(
-            material.learning, life, both.spikes, both.labels, list(_seeds(settings)), console,
+            learning, life, both.spikes, both.labels, seeds_of(settings.seeds), console,
             backend=settings.backend, frames=frames, what=name,
         )  # fmt: skip
         relearned = {lessons: lived.accuracy(f"after {lessons}").tolist() for lessons in counts}
@@ -129,14 +130,10 @@ def drift(material: Material, settings: DriftSettings, console: Console) -> Drif
     return Drift(settings, len(recorded.tests()), tuple(found))
 
 
-def _seeds(settings: DriftSettings) -> range:
-    return range(FIRST_SEED, FIRST_SEED + settings.seeds)
-
-
 def _life(recorded: Recorded, settings: DriftSettings) -> tuple[Life, list[int]]:
     """And after how many lessons it is tested. Recordings of the changed sensor follow those of the old one."""
     later, tests = len(recorded.labels), recorded.tests()
-    generators = [np.random.default_rng([seed, 3]) for seed in _seeds(settings)]
+    generators = [np.random.default_rng([seed, 3]) for seed in seeds_of(settings.seeds)]
     members = [
         [rng.permutation(recorded.of_class(label))[: settings.shots] for label in range(len(recorded.classes))]
         for rng in generators

@@ -17,7 +17,6 @@ from decolle_hw.online.life import Backend
 from decolle_hw.online.material import Recorded, known_classes, prepare, read_recordings
 from decolle_hw.spec import ModelSpec
 
-EXPERIMENTS = ("few-shot", "drift", "from-scratch", "continual")
 # Lava shows about two recordings in a second: by default it is asked for little.
 LAVA_TESTS = 10
 MOST_PASSES = 1000
@@ -86,10 +85,8 @@ def run_experiment(request: Request, console: Console) -> dict[str, Any]:
     request.check()
     if request.backend == "lava":
         lava_runner()  # fail now where Lava cannot be imported, not after training
-    runner: dict[str, Callable[[Request, Console], tuple[Any, Callable[..., None], Callable[..., None]]]] = {
-        "few-shot": _few_shot, "drift": _drift, "from-scratch": _from_scratch, "continual": _continual,
-    }  # fmt: skip
-    result, show, draw = runner[request.name](request, console)
+    run, show, draw = RUNNERS[request.name]
+    result = run(request, console)
     show(result, console)
     picture, figures_path = request.written
     content = result.to_json()
@@ -102,7 +99,7 @@ def run_experiment(request: Request, console: Console) -> dict[str, Any]:
     return dict(content)
 
 
-def _few_shot(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+def _few_shot(request: Request, console: Console) -> few_shot.FewShot:
     in_lava = {"shots": (1,), "passes": (1,), "seeds": 1, "old_shots": 2, "old_passes": 1}
     chosen = request.given(in_lava, shots=request.shots, passes=request.passes, seeds=request.seeds)
     settings = few_shot.FewShotSettings(**chosen)
@@ -110,33 +107,30 @@ def _few_shot(request: Request, console: Console) -> tuple[Any, Callable[..., No
     known = known_classes(request.known, recorded.classes)
     few_shot.check(recorded, known, settings)
     material = prepare(request.spec, recorded, known, request.runs, console)
-    return few_shot.few_shot(material, settings, console), tables.print_few_shot, figures.draw_few_shot
+    return few_shot.few_shot(material, settings, console)
 
 
-def _drift(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+def _drift(request: Request, console: Console) -> drift.Drift:
     in_lava = {"changes": ("polarity flip",), "shots": 2, "passes": 1, "seeds": 1}
     chosen = request.given(in_lava, shots=_one(request.shots), passes=_one(request.passes), seeds=request.seeds)
     recorded = _recordings(request, console)
     material = prepare(request.spec, recorded, None, request.runs, console)
-    result = drift.drift(material, drift.DriftSettings(**chosen), console)
-    return result, tables.print_drift, figures.draw_drift
+    return drift.drift(material, drift.DriftSettings(**chosen), console)
 
 
-def _continual(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+def _continual(request: Request, console: Console) -> continual.Continual:
     in_lava = {"shots": 1, "passes": 1, "replay": 1, "seeds": 1}
     chosen = request.given(in_lava, shots=_one(request.shots), passes=_one(request.passes), seeds=request.seeds)
     recorded = _recordings(request, console)
     material = prepare(request.spec, recorded, known_classes(request.known, recorded.classes), request.runs, console)
-    result = continual.continual(material, continual.ContinualSettings(**chosen), console)
-    return result, tables.print_continual, figures.draw_continual
+    return continual.continual(material, continual.ContinualSettings(**chosen), console)
 
 
-def _from_scratch(request: Request, console: Console) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+def _from_scratch(request: Request, console: Console) -> from_scratch.FromScratch:
     chosen = request.given({"passes": 1, "lessons": 10}, passes=_one(request.passes), seeds=request.seeds)
     settings = from_scratch.FromScratchSettings(**chosen)
     recorded = _recordings(request, console)
-    result = from_scratch.from_scratch(request.spec, recorded, settings, console)
-    return result, tables.print_from_scratch, figures.draw_from_scratch
+    return from_scratch.from_scratch(request.spec, recorded, settings, console)
 
 
 def _compared(content: Any) -> int:
@@ -153,3 +147,12 @@ def _one(values: tuple[int, ...] | None) -> int | None:
 def _recordings(request: Request, console: Console) -> Recorded:
     few = LAVA_TESTS if request.backend == "lava" else None
     return read_recordings(request.spec, console, request.tests, few)
+
+
+# Of each experiment: run it, print it, draw it.
+RUNNERS: dict[str, tuple[Callable[[Request, Console], Any], Callable[..., None], Callable[..., None]]] = {
+    "few-shot": (_few_shot, tables.print_few_shot, figures.draw_few_shot),
+    "drift": (_drift, tables.print_drift, figures.draw_drift),
+    "from-scratch": (_from_scratch, tables.print_from_scratch, figures.draw_from_scratch),
+    "continual": (_continual, tables.print_continual, figures.draw_continual),
+}

@@ -24,10 +24,9 @@ from rich.console import Console
 
 from decolle_hw.errors import UsageError
 from decolle_hw.online.anchor import ridge_accuracy
-from decolle_hw.online.life import Backend, Life, Lived, Stage, lessons, live, live_in_float
+from decolle_hw.online.life import Backend, Life, Lived, Stage, lessons, live, live_in_float, seeds_of
 from decolle_hw.online.material import Material, Recorded
 
-FIRST_SEED = 1
 OLD_SHOTS, OLD_PASSES = 50, 5  # how the old classes are taught before the new ones come
 
 
@@ -77,7 +76,7 @@ def few_shot(material: Material, settings: FewShotSettings, console: Console) ->
     check(material.recorded, [material.recorded.classes[label] for label in material.known], settings)
     recorded, rows = material.recorded, []
     for shots in settings.shots:
-        examples = [_examples(material, shots, seed) for seed in _seeds(settings)]
+        examples = [_examples(material, shots, seed) for seed in seeds_of(settings.seeds)]
         alone = _alone(material, settings, examples)
         named = f"{shots} shot{'' if shots == 1 else 's'}"
         lived = _live(material, settings, alone, f"{named}, new classes", console)
@@ -103,10 +102,6 @@ def few_shot(material: Material, settings: FewShotSettings, console: Console) ->
         tuple(names[label] for label in material.known), tuple(names[label] for label in material.new), settings,
         len(recorded.tests(material.new)), len(recorded.tests(material.known)), tuple(rows),
     )  # fmt: skip
-
-
-def _seeds(settings: FewShotSettings) -> range:
-    return range(FIRST_SEED, FIRST_SEED + settings.seeds)
 
 
 def check(recorded: Recorded, known: Sequence[str], settings: FewShotSettings) -> None:
@@ -173,7 +168,7 @@ def _joint(material: Material, settings: FewShotSettings, examples: Sequence[_Ex
 def _live(material: Material, settings: FewShotSettings, life: Life, what: str, console: Console) -> Lived:
     recorded = material.recorded
     return live(
-        material.learning, life, recorded.spikes, recorded.labels, list(_seeds(settings)), console,
+        material.learning, life, recorded.spikes, recorded.labels, seeds_of(settings.seeds), console,
         backend=settings.backend, frames=material.frames, what=what,
     )  # fmt: skip
 

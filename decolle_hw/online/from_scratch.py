@@ -19,7 +19,7 @@ from rich.console import Console
 from decolle_hw import data
 from decolle_hw.compiler.learning_program import LearningProgram
 from decolle_hw.data.source import evenly_spread
-from decolle_hw.online.life import Backend, Life, Stage, live
+from decolle_hw.online.life import Backend, Life, Stage, live, seeds_of
 from decolle_hw.online.material import Recorded
 from decolle_hw.progress import working
 from decolle_hw.quantization.lower_rule import float_layers, lower_rule
@@ -27,7 +27,6 @@ from decolle_hw.quantization.untrained import untrained_program
 from decolle_hw.spec import ModelSpec, parse_model_spec
 from decolle_hw.workflow import spread
 
-FIRST_SEED = 1
 CALIBRATION_RECORDINGS = 64
 
 
@@ -90,9 +89,9 @@ def from_scratch(spec: ModelSpec, recorded: Recorded, settings: FromScratchSetti
     """Show all training recordings, in a new order in every pass, and test after each."""
     with working(console, "drawing a network"):
         learning, rates = random_network(spec, recorded, settings)
-    seeds = range(FIRST_SEED, FIRST_SEED + settings.seeds)
+    seeds = seeds_of(settings.seeds)
     lived = live(
-        learning, _life(recorded, settings, seeds), recorded.spikes, recorded.labels, list(seeds), console,
+        learning, _life(recorded, settings, seeds), recorded.spikes, recorded.labels, seeds, console,
         backend=settings.backend, what="learning from scratch",
     )  # fmt: skip
     after = {passes: lived.accuracy(f"after {passes}").tolist() for passes in range(1, settings.passes + 1)}

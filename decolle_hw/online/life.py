@@ -152,6 +152,11 @@ def live_in_float(
     return Lived(life, tuple(life.split(learned.decisions)), labels_R)
 
 
+def seeds_of(lives: int) -> list[int]:
+    """Of so many lives, in every experiment: 1, 2, ..."""
+    return list(range(1, lives + 1))
+
+
 def lessons(rng: np.random.Generator, members: Sequence[NDArray[np.int64]], passes: int = 1) -> NDArray[np.int64]:
     """(K,) recordings of some classes, each `passes` times: in every round one of each class, in a random order.
 

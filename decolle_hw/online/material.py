@@ -28,7 +28,6 @@ from decolle_hw.training.runs import Run, is_finished, load_run
 from decolle_hw.training.write_run import ON_CHIP
 from decolle_hw.workflow import train_model
 
-CHECKED_FRAMES = 64  # recordings at a time through the frozen layers
 FEATURES = "features"  # folder within that of runs: a network of half the classes is not what `compile` looks for
 
 
@@ -75,30 +74,15 @@ class Material:
     @cached_property
     def frames(self) -> NDArray[np.uint8]:
         """(R, S, N) of what the plastic layer is given."""
-        return frames_of(self.learning, self.recorded.spikes)
+        return frozen_frames(self.learning.program, self.recorded.spikes, self.learning.first)
 
     @cached_property
     def feature_counts(self) -> NDArray[np.float64]:
         """(R, N) spikes of the trained hidden layer below the centring layer, in the steps that count."""
         program = self.learning.program
-        features = self.learning.first - 1
-        frames = np.concatenate(
-            [
-                frozen_frames(program, self.recorded.spikes[start : start + CHECKED_FRAMES], features)
-                for start in range(0, len(self.recorded.spikes), CHECKED_FRAMES)
-            ]
-        )
+        frames = frozen_frames(program, self.recorded.spikes, self.learning.first - 1)
         counted: NDArray[np.float64] = frames[:, program.burnin_steps :].sum(1, np.float64)
         return counted
-
-
-def frames_of(learning: LearningProgram, spikes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(R, S, N) of what the lowest plastic layer is given for recordings (R, T, I)."""
-    pieces = [
-        frozen_frames(learning.program, spikes[start : start + CHECKED_FRAMES], learning.first)
-        for start in range(0, len(spikes), CHECKED_FRAMES)
-    ]
-    return np.concatenate(pieces)
 
 
 def read_recordings(spec: ModelSpec, console: Console, tests: int | None = None, few: int | None = None) -> Recorded:

@@ -63,8 +63,7 @@ from decolle_hw.spec import ModelSpec, model_spec_from_yaml
 from decolle_hw.spec_on_chip import OnChipSpec
 
 # Without a learning rate: the share of its readout's error that a recording takes away from itself (`correction`). With
-# 0.05 trained digits keep their accuracy, as does the float rule; with 0.1 both lose three points, and random weights
-# learn faster.
+# more, random weights learn faster, and a trained network loses more of what it knows.
 CORRECTED = 0.05
 # Steps of an epoch that is not asked for: at a learning rate that shorter ones reach, and at a lower one.
 LONGEST_CHOSEN, LONGEST_NEEDED = 4, 32

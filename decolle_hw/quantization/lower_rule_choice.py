@@ -36,7 +36,7 @@ CUT_SHARE = 1e-3
 # Cosine that is given up for finer steps of the weights, or for a learning rate nearer to the one that was asked for.
 GIVEN_UP = 0.01
 # Of a product of two traces the engine cuts off three bits, always downwards. Two of them are zeros with this mantissa;
-# with a smaller or an odd one all weights drift to the negative end, faster than they learn (measured on digits).
+# with a smaller or an odd one all weights drift to the negative end, faster than they learn.
 MANTISSA = 4
 SUBSAMPLED_INPUTS = 256
 

@@ -30,7 +30,7 @@ from decolle_hw.spec import ModelSpec, model_spec_to_yaml
 from decolle_hw.weightgrid import grid_limits, top_shift
 
 # Of the weights: none is best. They grow by few of the 255 steps in a recording, and finer steps than the rounding's
-# chance matter more than weights that end at their limits (digits: with 4 next to nothing was learned in 2 passes).
+# chance matter more than weights that end at their limits.
 HEAD_ROOM = 1.0
 POTENTIAL_MEAN, POTENTIAL_VARIANCE = -0.5, 0.5  # of the float U at the last step: some spike, many are near 0
 

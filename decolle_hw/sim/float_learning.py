@@ -16,7 +16,6 @@ scale of the stored integers. Nothing is random: a run is decided by its order a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,14 +40,15 @@ from decolle_hw.sim.float_learning_kernels import (
 from decolle_hw.sim.frozen import chip_sequence, frozen_frames, lead_in
 from decolle_hw.sim.learning import (
     CHUNK_BYTES,
-    NO_TARGET,
     LayerRecord,
     Learned,
     Progress,
+    check_state,
     check_targets,
     learned_from_records,
 )
 from decolle_hw.sim.learning_engine import KINDS, OF_U, OF_X0, OF_Y0, W
+from decolle_hw.sim.learning_state import copied
 from decolle_hw.sim.reference import whole_words
 
 DEPENDENCIES = {"x0": OF_X0, "y0": OF_Y0}
@@ -70,14 +70,7 @@ class FloatState:
         return weight_BNI
 
     def copy(self) -> FloatState:
-        layers = tuple(FloatLayerState(*(array.copy() for array in layer)) for layer in self.layers)
-        return replace(self, tail=self.tail.copy(), layers=layers)
-
-    def take(self, runs: Sequence[int]) -> FloatState:
-        """Some of the runs, in this order; one may come more than once."""
-        chosen = list(runs)
-        layers = tuple(FloatLayerState(*(array[chosen] for array in layer)) for layer in self.layers)
-        return replace(self, runs=len(chosen), tail=self.tail[chosen], layers=layers)
+        return replace(self, tail=self.tail.copy(), layers=tuple(map(copied, self.layers)))
 
 
 def start_float_state(learning: LearningProgram, runs: int = 1) -> FloatState:
@@ -127,10 +120,7 @@ def learn_float(
     Returns: what came of it (`Learned.changed` is empty: there is always some change), and where the runs stand then.
     """
     order_BK, targets_BKS = check_targets(learning, len(recordings), order, targets)
-    if len(order_BK) != state.runs:
-        raise UsageError(f"order: of {len(order_BK)} runs, the state has {state.runs}")
-    if state.digest != learning.digest():
-        raise UsageError("the state belongs to another network")
+    check_state(learning, state, len(order_BK))
     if frames is None:
         frames = frozen_frames(learning.program, recordings, learning.first)
     shown, slot, before = order_BK.shape[1], learning.slot, state
@@ -157,20 +147,6 @@ def learn_float(
         np.concatenate([part.counts for part in parts], 1), np.concatenate([part.decisions for part in parts], 1), {}
     )
     return learned, before if frozen else state
-
-
-def classify_float(
-    learning: LearningProgram,
-    state: FloatState,
-    recordings: NDArray[Any],
-    *,
-    frames: NDArray[np.uint8] | None = None,
-) -> NDArray[np.int64]:
-    """(B, R) classes that every run decides on, with its weights as they are; as `decolle_hw.sim.learned.classify`."""
-    order_BR = np.tile(np.arange(len(recordings)), (state.runs, 1))
-    none_BR = np.full(order_BR.shape, NO_TARGET)
-    learned, _ = learn_float(learning, state, recordings, order_BR, none_BR, frames=frames, frozen=True)
-    return learned.decisions
 
 
 def _nothing(learning: LearningProgram, runs: int) -> Learned:

@@ -20,14 +20,11 @@ from decolle_hw.compiler.layers import Layer
 from decolle_hw.compiler.program import Program
 from decolle_hw.sim.reference import run_layer
 
-
-def frame_start(program: Program, layer: int) -> int:
-    """The step of a slot at which the frames of what layer `layer` is given begin: 0 for the network's input."""
-    return program.reset_steps[layer - 1] if layer > 0 else 0
+AT_ONCE = 64  # recordings: what is between the layers need not be there for all of them
 
 
 def frozen_frames(program: Program, recordings: NDArray[Any], layer: int) -> NDArray[np.uint8]:
-    """(R, S, N) frames of what layer `layer` is given, for recordings (R, T, I).
+    """(R, S, N) frames of what layer `layer` is given, for recordings (R, T, I); the last layer's for one more.
 
     Raises: ValueError if the input is not binary or does not fit the network.
     """
@@ -36,13 +33,18 @@ def frozen_frames(program: Program, recordings: NDArray[Any], layer: int) -> NDA
         raise ValueError(f"expected recordings of {program.steps} steps, got {recordings.shape[1]}")
     slot = program.slot_steps()
     longest = slot + max((program.first_step(index) for index in range(layer)), default=0)
-    spikes_RTI = np.zeros((len(recordings), longest, program.num_inputs), np.uint8)
-    spikes_RTI[:, : program.steps] = recordings
-    start = 0
-    for index in range(layer):
-        start = program.first_step(index)
-        spikes_RTI = run_layer(program.layers[index], spikes_RTI, first=start, record=False).spikes
-    return np.ascontiguousarray(spikes_RTI[:, start : start + slot])
+    neurons = program.layers[layer - 1].num_neurons if layer else program.num_inputs
+    frames = np.zeros((len(recordings), slot, neurons), np.uint8)
+    for begin in range(0, len(recordings), AT_ONCE):
+        given = recordings[begin : begin + AT_ONCE]
+        spikes_RTI = np.zeros((len(given), longest, program.num_inputs), np.uint8)
+        spikes_RTI[:, : program.steps] = given
+        start = 0
+        for index in range(layer):
+            start = program.first_step(index)
+            spikes_RTI = run_layer(program.layers[index], spikes_RTI, first=start, record=False).spikes
+        frames[begin : begin + AT_ONCE] = spikes_RTI[:, start : start + slot]
+    return frames
 
 
 def lead_in(program: Program, layer: int) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,24 @@ def check_targets(
     return order_BK.astype(np.int64), targets_BKS
 
 
+class Runs(Protocol):
+    """A state, of integers or real numbers."""
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def runs(self) -> int: ...
+
+
+def check_state(learning: LearningProgram, state: Runs, runs: int) -> None:
+    """Raise UsageError unless the state is of so many runs of this network."""
+    if runs != state.runs:
+        raise UsageError(f"order: of {runs} runs, the state has {state.runs}")
+    if state.digest != learning.digest():
+        raise UsageError("the state belongs to another network")
+
+
 def learn(
     learning: LearningProgram,
     state: LearningState,
@@ -111,10 +129,7 @@ def learn(
     Raises: UsageError, ValueError for input that does not fit the network.
     """
     order_BK, targets_BKS = check_targets(learning, len(recordings), order, targets)
-    if len(order_BK) != state.runs:
-        raise UsageError(f"order: of {len(order_BK)} runs, the state has {state.runs}")
-    if state.digest != learning.digest():
-        raise UsageError("the state belongs to another network")
+    check_state(learning, state, len(order_BK))
     if frames is None:
         frames = frozen_frames(learning.program, recordings, learning.first)
     shown = order_BK.shape[1]

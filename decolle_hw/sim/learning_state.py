@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from decolle_hw.sim.learning_kernels import LayerState
 from decolle_hw.sim.learning_randoms import ROUNDINGS, SEED_MAX, Rounding
 
 FORMAT = "decolle-hw learning state 1"
+Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
 MOST_PRESENTED = 1 << 40  # recordings: their steps still fit 64 bits, whatever the length
 REGISTER = (-STATE_LIMIT, STATE_LIMIT - 1)
 LIMITS = {  # of what a file holds
@@ -57,14 +58,18 @@ class LearningState:
         return weight_BNI
 
     def copy(self) -> LearningState:
-        layers = tuple(LayerState(*(array.copy() for array in layer)) for layer in self.layers)
-        return replace(self, tail=self.tail.copy(), layers=layers)
+        return replace(self, tail=self.tail.copy(), layers=tuple(map(copied, self.layers)))
 
     def take(self, runs: Sequence[int]) -> LearningState:
         """Some of the runs, in this order; one may come more than once."""
         chosen = list(runs)
         layers = tuple(LayerState(*(array[chosen] for array in layer)) for layer in self.layers)
         return replace(self, seeds=self.seeds[chosen], tail=self.tail[chosen], layers=layers)
+
+
+def copied(arrays: Arrays) -> Arrays:
+    """A NamedTuple of arrays with arrays of its own."""
+    return type(arrays)(*(array.copy() for array in arrays))
 
 
 def start_state(

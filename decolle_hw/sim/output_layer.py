@@ -48,7 +48,6 @@ from decolle_hw.sim.frozen import frozen_frames
 CENTRING_WEIGHT = 64  # resolution of a centring neuron's threshold: so many units of u per spike
 LEAST_SD = 0.05  # of a trace, in spikes: a feature neuron that was always silent in calibration fires its twin at once
 READOUT_GAIN = 64  # of an output neuron's spike in its error neuron
-CALIBRATION_CHUNK = 64  # recordings at a time
 
 
 @dataclass(frozen=True)
@@ -138,46 +137,24 @@ def _trace_statistics(
     program: Program, features: int, recordings: NDArray[Any], tau: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(N,) mean and standard deviation of ``p[t] = exp(-1/tau) p[t-1] + S[t]`` over recordings and steps."""
-    kept, neurons = math.exp(-1 / tau), program.layers[features].num_neurons
-    total_N, squares_N, count = np.zeros(neurons), np.zeros(neurons), 0
-    for start in range(0, len(recordings), CALIBRATION_CHUNK):
-        spikes_RSN = _spikes_of(program, features, recordings[start : start + CALIBRATION_CHUNK])
-        trace_RN = np.zeros((len(spikes_RSN), neurons))
-        for step in range(spikes_RSN.shape[1]):
-            trace_RN = kept * trace_RN + spikes_RSN[:, step]
-            total_N += trace_RN.sum(0)
-            squares_N += (trace_RN**2).sum(0)
-        count += spikes_RSN.shape[0] * spikes_RSN.shape[1]
+    kept = math.exp(-1 / tau)
+    spikes_RSN = frozen_frames(program, recordings, features + 1)
+    trace_RN = np.zeros((len(spikes_RSN), spikes_RSN.shape[2]))
+    total_N, squares_N = np.zeros(spikes_RSN.shape[2]), np.zeros(spikes_RSN.shape[2])
+    for step in range(spikes_RSN.shape[1]):
+        trace_RN = kept * trace_RN + spikes_RSN[:, step]
+        total_N += trace_RN.sum(0)
+        squares_N += (trace_RN**2).sum(0)
     if not np.any(total_N):
         raise CompileError(f"layer {features}: no neuron fires in calibration, so it has no features to learn from")
+    count = spikes_RSN.shape[0] * spikes_RSN.shape[1]
     mean_N = total_N / count
     return mean_N, np.sqrt(np.maximum(squares_N / count - mean_N**2, 0.0))
 
 
-def _spikes_of(program: Program, index: int, recordings: NDArray[Any]) -> NDArray[np.uint8]:
-    """(R, S, N) of what layer `index` sends; `frozen_frames` asks for the layer behind it."""
-    cut = replace(
-        program, layers=(*program.layers[: index + 1], _anything(program, index)),
-        quantization=(), prediction="sum",
-    )  # fmt: skip
-    return frozen_frames(cut, recordings, index + 1)
-
-
-def _anything(program: Program, below: int) -> DenseLayer:
-    """A layer of one silent neuron per class that only makes a program of the layers below it."""
-    classes = len(program.classes)
-    weight = np.zeros((classes, program.layers[below].num_neurons), np.int32)
-    return _with_identity(_memoryless(_neuron_of(program), weight, 0, 1.0, np.ones(classes, np.int32)))
-
-
 def _threshold(program: Program, recordings: NDArray[Any], settings: OutputSettings) -> tuple[int, int]:
     """(vth, weight_exp) of the output layer: see the module for the scale."""
-    centred = len(program.layers) - 1
-    spikes = [
-        frozen_frames(program, recordings[start : start + CALIBRATION_CHUNK], centred).sum(2, np.int64)
-        for start in range(0, len(recordings), CALIBRATION_CHUNK)
-    ]
-    per_step = np.concatenate(spikes)
+    per_step = frozen_frames(program, recordings, len(program.layers) - 1).sum(2, np.int64)
     if not np.any(per_step):
         raise CompileError(f"margin {settings.margin:g}: no centring neuron fires in calibration; take a smaller one")
     drive = settings.threshold_weight * float(per_step.mean()) / (1 - math.exp(-1 / settings.tau))
