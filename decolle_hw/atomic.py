@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -57,8 +58,16 @@ def _umask() -> int:
 
 
 def json_text(content: dict[str, Any]) -> str:
-    """As all our JSON files are written."""
-    return json.dumps(content, indent=2) + "\n"
+    """As all our JSON files are written; what is not a number or infinite, for which JSON has no word, is null."""
+    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

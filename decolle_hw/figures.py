@@ -54,7 +54,7 @@ def draw_decision(
         if history:
             _learning_curve(figure.add_subplot(grid[split:, 0]), history)
         first = figure.add_subplot(grid[0, 1])
-        _raster(first, spikes_TI, "input", by_polarity=True)
+        _raster(first, spikes_TI, "input", by_polarity=program.input_shape[0] == 2)
         for index, layer in enumerate(program.layers):
             axes = figure.add_subplot(grid[index + 1, 1], sharex=first)
             _raster(axes, trace.layers[index].spikes[0], f"layer {index}{' (pooling)' if layer.is_pooling else ''}")
@@ -87,7 +87,7 @@ def _raster(axes: Axes, spikes_TN: np.ndarray, title: str, by_polarity: bool = F
     else:
         axes.scatter(steps, neurons * every, s=2, color="black", linewidths=0)
     shown = "" if every == 1 else f", every {every}th shown"
-    axes.set_title(f"{title}: {units} {'inputs' if by_polarity else 'neurons'}{shown}, "
+    axes.set_title(f"{title}: {units} {'inputs' if title == 'input' else 'neurons'}{shown}, "
                    f"{spikes_TN.mean():.1%} active", fontsize=9, loc="left")  # fmt: skip
     axes.set_ylim(-0.5, units - 0.5)
     axes.tick_params(labelbottom=False)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from decolle_hw.console import say_progress, shows_bars, timed
+
 if TYPE_CHECKING:
     from decolle_hw.training.train import EpochRecord
 
@@ -35,11 +37,12 @@ def _bars(console: Console) -> Progress:
 @contextmanager
 def counting(console: Console, what: str) -> Iterator[Report]:
     """A callback (done, total): a bar on a terminal; elsewhere one line at the start."""
-    if not console.is_terminal:
-        console.print(f"{what} ...")
-        yield lambda done, total: None
+    if not shows_bars(console):
+        say_progress(console, f"{what} ...")
+        with timed(what):
+            yield lambda done, total: None
         return
-    with _bars(console) as bars:
+    with timed(what), _bars(console) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
@@ -47,11 +50,12 @@ def counting(console: Console, what: str) -> Iterator[Report]:
 @contextmanager
 def working(console: Console, what: str) -> Iterator[None]:
     """For work that cannot be counted: a spinner on a terminal, one line elsewhere."""
-    if not console.is_terminal:
-        console.print(f"{what} ...")
-        yield
+    if not shows_bars(console):
+        say_progress(console, f"{what} ...")
+        with timed(what):
+            yield
         return
-    with console.status(Text(what)):
+    with timed(what), console.status(Text(what)):
         yield
 
 
@@ -62,32 +66,33 @@ class TrainingProgress:
         self.console = console
         self.epochs = epochs
         self.bars = _bars(console)
-        if console.is_terminal:
+        self.moves = shows_bars(console)
+        if self.moves:
             self.whole = self.bars.add_task("reading", total=None)
             self.part = self.bars.add_task("epoch", total=None, visible=False)
 
     def __enter__(self) -> TrainingProgress:
-        if self.console.is_terminal:
+        if self.moves:
             self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
+        if self.moves:
             self.bars.stop()
 
     def reading(self, done: int, total: int) -> None:
-        if self.console.is_terminal:
+        if self.moves:
             self.bars.update(self.whole, description="reading recordings", completed=done, total=total)
 
     def batch(self, epoch: int, done: int, total: int) -> None:
-        if self.console.is_terminal:
+        if self.moves:
             self.bars.update(self.whole, description="training", completed=epoch, total=self.epochs)
             self.bars.update(self.part, description=f"epoch {epoch + 1}", completed=done, total=total, visible=True)
 
     def epoch(self, record: EpochRecord) -> None:
-        if self.console.is_terminal:
+        if self.moves:
             self.bars.update(self.whole, completed=record.epoch)
-        self.console.print(epoch_line(record, self.epochs), soft_wrap=True)
+        say_progress(self.console, epoch_line(record, self.epochs))
 
     def note(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)

@@ -14,6 +14,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Steps = Annotated[int, Field(ge=1, le=10**6)]
 Units = Annotated[int, Field(ge=1, le=2**20)]  # as many neurons as a Loihi 2 chip has
+Microseconds = Annotated[int, Field(ge=1, le=10**12)]  # eleven days
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 Value = TypeVar("Value")

@@ -35,6 +35,7 @@ __all__ = [
     "load_model_spec",
     "model_spec_from_yaml",
     "model_spec_to_yaml",
+    "model_values",
     "parse_model_spec",
     "per_layer",
     "with_folder",
@@ -46,7 +47,7 @@ class ModelSpec(Section):
     """One YAML file of `models/`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the run folder and the artifact")
-    description: str = ""
+    description: str = Field("", description="what it is, in one line")
     dataset: DatasetSpec = DatasetSpec()
     network: NetworkSpec
     training: TrainingSpec = TrainingSpec()
@@ -103,13 +104,19 @@ def load_model_spec(name: str, overrides: tuple[str, ...] = ()) -> ModelSpec:
 
     Relative data paths count from the YAML's folder, in overrides from the working directory; they become absolute.
     """
+    values, where = model_values(name, overrides)
+    return parse_model_spec(values, where)
+
+
+def model_values(name: str, overrides: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """What the YAML of a model and `overrides` say, not checked yet, and what errors call it; see `load_model_spec`."""
     path = find_yaml(name, "models", "model")
     values = read_yaml(path)
     _resolve_paths(values, path.parent)
     for override in overrides:
         _apply_override(values, override)
     _resolve_paths(values, Path())
-    return parse_model_spec(values, str(path))
+    return values, str(path)
 
 
 def with_folder(spec: ModelSpec, path: str) -> ModelSpec:
@@ -118,7 +125,8 @@ def with_folder(spec: ModelSpec, path: str) -> ModelSpec:
     For a model of the embedded digits that is a folder of recordings.
     """
     name = "folder" if spec.dataset.name == "digits" else spec.dataset.name
-    dataset = spec.dataset.model_copy(update={"name": name, "path": str(Path(path).absolute()), "test_path": None})
+    elsewhere = {"test_path": None, "labels": None, "test_list": None}
+    dataset = spec.dataset.model_copy(update={"name": name, "path": str(Path(path).absolute()), **elsewhere})
     return spec.model_copy(update={"dataset": dataset})
 
 
@@ -158,7 +166,7 @@ def parse_model_spec(values: Any, where: str) -> ModelSpec:
 
 def _resolve_paths(values: dict[str, Any], base: Path) -> None:
     dataset = values.get("dataset")
-    for key in ("path", "test_path"):
+    for key in ("path", "test_path", "labels", "test_list"):
         if isinstance(dataset, dict) and isinstance(dataset.get(key), str):
             dataset[key] = str((base / Path(dataset[key]).expanduser()).absolute())
 

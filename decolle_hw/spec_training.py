@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from decolle_hw.section import NonNegativeFloat, PositiveInt, Section, Seed
-from decolle_hw.weightgrid import BITS_MAX, BITS_MIN
+from decolle_hw.widths import BITS_MAX, BITS_MIN
 
 LossName = Literal["smooth_l1", "mse", "cross_entropy", "none"]
 Rate = Annotated[float, Field(gt=0.0, le=1e3)]
@@ -29,9 +29,9 @@ class TrainingSpec(Section):
     method: Literal["decolle", "bptt"] = Field(
         "decolle", description="the local rule, or back-propagation through time and layers (autograd) to compare with"
     )
-    seed: Seed = 0
-    num_epochs: PositiveInt = 40
-    batch_size: PositiveInt = 72
+    seed: Seed = Field(0, description="of initial weights, readouts, dropout, and the order of recordings")
+    num_epochs: PositiveInt = Field(40, description="how often all training recordings are presented")
+    batch_size: PositiveInt = Field(72, description="recordings presented side by side")
     loss: LossName | list[LossName] = Field("smooth_l1", description="local loss on each readout; none: not trained")
     burnin_steps: int = Field(60, ge=0, description="steps at the start of a recording that teach nothing")
     update_every: PositiveInt | Literal["sequence"] = Field("sequence", description="steps between weight updates")

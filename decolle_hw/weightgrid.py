@@ -29,10 +29,11 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from decolle_hw.fixedpoint import WEIGHT_BITS, weight_limits
+from decolle_hw.widths import BITS_MAX as BITS_MAX
+from decolle_hw.widths import BITS_MIN as BITS_MIN
 
 SignMode = Literal["mixed", "excitatory", "inhibitory"]
 SIGN_MODES: tuple[SignMode, ...] = get_args(SignMode)
-BITS_MIN, BITS_MAX = 2, 8
 
 # Numba carries no annotations.
 _compile: Callable[..., Any] = njit(nogil=True, cache=True, error_model="numpy")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -14,29 +15,22 @@ from decolle_hw import data
 from decolle_hw.compiler.artifact import load_artifact, newest_artifact
 from decolle_hw.compiler.program import Program, input_kind
 from decolle_hw.data.source import evenly_spread
+from decolle_hw.described import read_model
 from decolle_hw.errors import UsageError
 from decolle_hw.execution import Backend, Executed, execute, lava_runner
-from decolle_hw.fidelity.summary import to_batch_first
 from decolle_hw.progress import TrainingProgress, counting, working
 from decolle_hw.sim.compare import Comparison, compare
 from decolle_hw.sim.reference import run_reference
 from decolle_hw.sim.trace import Trace
-from decolle_hw.spec import DatasetSpec, ModelSpec, load_model_spec, model_spec_from_yaml, with_folder
+from decolle_hw.spec import DatasetSpec, ModelSpec, load_model_spec, model_spec_from_yaml
 from decolle_hw.spec_on_chip import OUTPUT
-from decolle_hw.training.evaluation import Evaluated, Split, evaluate_run, recordings_of
 from decolle_hw.training.lock import is_locked
-from decolle_hw.training.resume import require_state_of_run
-from decolle_hw.training.runs import (
-    CHECKPOINT,
-    LENGTH_KEYS,
-    SPEC,
-    Run,
-    Weights,
-    load_run,
-    newest_run,
-    newest_unfinished_run,
-)
-from decolle_hw.training.train import choose_device, resume, train
+from decolle_hw.training.run_files import CHECKPOINT, LENGTH_KEYS, SPEC, Weights
+
+# What imports torch is imported where it is used: integers alone run without, and start two seconds earlier.
+if TYPE_CHECKING:
+    from decolle_hw.training.evaluation import Evaluated, Split
+    from decolle_hw.training.runs import Run
 
 NAMED_RUNS = 5  # in a message
 LAVA_RECORDINGS = 100  # Lava does some hundred steps per second: by default a part of the test set
@@ -45,6 +39,8 @@ LAVA_CONVOLUTIONS = 400_000  # single 2-D convolutions; Lava does some ten thous
 
 def train_model(spec: ModelSpec, runs: Path, device: str, console: Console) -> Run:
     """`decolle-hw train`."""
+    from decolle_hw.training.train import choose_device, train
+
     chosen = choose_device(device)
     with TrainingProgress(console, spec.training.num_epochs) as watcher:
         return train(spec, runs, chosen, watcher)
@@ -59,17 +55,19 @@ def resume_training(
     With a model, its description is compared with the run's, so that the command a run began with can be repeated; how
     long to train is then taken from the run, unless `overrides` say it.
     """
+    from decolle_hw.training.resume import require_state_of_run
+    from decolle_hw.training.runs import newest_unfinished_run
+    from decolle_hw.training.train import choose_device, resume
+
     chosen = choose_device(device)
     if run_folder is None:
-        name = None if model is None else load_model_spec(model, overrides).name
+        name = None if model is None else read_model(model, overrides, dataset).name
         folder = newest_unfinished_run(runs, name, is_locked)
     else:
         folder = run_folder
         require_run(folder, runs)
     require_state_of_run(folder)
-    spec = load_model_spec(model or str(folder / SPEC), overrides)
-    if dataset is not None:
-        spec = with_folder(spec, dataset)
+    spec = read_model(model or str(folder / SPEC), overrides, dataset, console)
     if model is not None:
         spec = _as_long_as(load_model_spec(str(folder / SPEC)), spec, overrides)
     console.print(f"continuing {folder}", soft_wrap=True)
@@ -110,6 +108,8 @@ def find_run(program: Program, path: Path, runs: Path, folder: Path | None) -> R
 
     Raises `UsageError` where `folder` is given and is another run.
     """
+    from decolle_hw.training.runs import load_run
+
     if folder is not None:
         require_run(folder, runs)
         run = load_run(folder)
@@ -131,6 +131,10 @@ def evaluate_model(
     console: Console,
 ) -> Evaluated:  # fmt: skip
     """`decolle-hw evaluate`: the newest finished run below `runs` unless a run folder is given."""
+    from decolle_hw.training.evaluation import evaluate_run, recordings_of
+    from decolle_hw.training.runs import load_run, newest_run
+    from decolle_hw.training.train import choose_device
+
     chosen = choose_device(device)
     if run_folder is not None:
         require_run(run_folder, runs)
@@ -196,6 +200,8 @@ def run_both(
     program: Program, recordings: data.BinnedRecordings, *, record: bool, console: Console
 ) -> tuple[Trace, Comparison]:
     """Recordings in Lava and in the reference; the Lava trace and the comparison of the two."""
+    from decolle_hw.fidelity.summary import to_batch_first
+
     run_lava = lava_runner()
     spikes_RTI = to_batch_first(recordings.dense(np.arange(len(recordings))))
     with counting(console, f"running {program.name} in Lava") as progress:
@@ -245,11 +251,11 @@ def dataset_of(program: Program, dataset: str | None) -> DatasetSpec:
     if dataset is None:
         what = "images" if input_kind(program) == "image" else "some"
         raise UsageError(f"{program.name}: comes from elsewhere, without recordings; give {what} with --data")
-    if program.input_shape[0] != 2:
+    if program.input_shape[0] > 2 or program.input_shape[:2] == (1, 1):
         raise UsageError(
             f"--data {dataset}: {program.name} takes {'x'.join(map(str, program.input_shape))} inputs, but events of a "
-            f"camera have two polarities; give --data FILE.npz with spikes (recordings, steps, {program.num_inputs}) "
-            "and labels"
+            f"camera have one or two polarities, rows and columns; give --data FILE.npz with spikes (recordings, steps, "
+            f"{program.num_inputs}) and labels"
         )
     return DatasetSpec(
         name="folder", path=dataset, input_shape=list(program.input_shape), chunk_size_test=program.steps

@@ -46,6 +46,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def key_lines(text: str) -> dict[tuple[str, ...], int]:
+    """Line (from 1) at which each key of a YAML text stands, by its path: ("training", "seed")."""
+    found: dict[tuple[str, ...], int] = {}
+
+    def walk(node: yaml.Node | None, path: tuple[str, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                below = (*path, str(key.value))
+                found[below] = key.start_mark.line + 1
+                walk(value, below)
+
+    walk(yaml.compose(text, _Loader), ())
+    return found
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """All findings of a pydantic error in one line, unknown keys with the nearest known one."""
     findings = []
@@ -61,6 +76,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         elif item["type"] == "literal_error":
             known = re.findall(r"'([^']*)'", item["ctx"]["expected"])
             findings.append(f"{field}: unknown value {item['input']!r}; {nearest(str(item['input']), known)}")
+        elif item["type"] in ("model_type", "model_attributes_type"):
+            findings.append(f"{field}: {item['input']!r} is not valid: expected keys with values below it")
         elif item["type"] == "missing":
             findings.append(f"{field}: is missing")
         else:

@@ -17,7 +17,7 @@ from decolle_hw import cli
 
 # Numba compiles at the first call, so no deadline; the same examples in every run, so that a red test stays red.
 # HYPOTHESIS_PROFILE=explore draws new ones, and more of them.
-settings.register_profile("default", deadline=None, derandomize=True, max_examples=200)
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -14,6 +14,7 @@ from decolle_hw.workflow import load_test_recordings, run_both, spread, train_mo
 
 # Full training reaches 98-99 % (README); a third of it, with its drop of the learning rate, must come near.
 SHORT = ("training.num_epochs=7", "training.lr_drop_interval=5")
+RECORDINGS = 50  # in Lava, which takes most of the time here
 
 
 @pytest.mark.parametrize("model", ["digits", "digits-cuba"])
@@ -24,9 +25,9 @@ def test_digits_float_integer_and_lava(model, tmp_path):
     assert run.metrics["test_accuracy"][-1] >= 0.95
     compiled = compile_trained(run.folder, tmp_path / "x.net", console)
     assert abs(compiled.fidelity.float_accuracy - compiled.fidelity.integer_accuracy) <= 0.01
-    recordings = spread(load_test_recordings(compiled.program, None), 100)
+    recordings = spread(load_test_recordings(compiled.program, None), RECORDINGS)
     trace, comparison = run_both(compiled.program, recordings, record=True, console=console)
-    assert comparison.equal and comparison.compared > 13_000_000
+    assert comparison.equal and comparison.compared > 130_000 * RECORDINGS
     lava_hits = np.sum(decide(compiled.program, trace) == recordings.labels)
     float_hits = float_against_integer(run.network(), compiled.program, recordings).float_hits
-    assert abs(int(lava_hits) - float_hits) <= 1  # one point of a hundred recordings
+    assert abs(int(lava_hits) - float_hits) <= 1  # of fifty recordings: two points

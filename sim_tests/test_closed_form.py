@@ -362,7 +362,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases())
-@settings(max_examples=settings.default.max_examples // 8, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings.default.max_examples // 6, suppress_health_check=list(HealthCheck))
 def test_random_networks(case: Case) -> None:
     try:
         case.spec()

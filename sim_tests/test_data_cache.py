@@ -34,7 +34,7 @@ def recordings(tmp_path):
 
 def folder_spec(path, **values):
     return DatasetSpec(
-        **{"name": "folder", "path": str(path), "input_shape": [2, 8, 8], "test_fraction": 0.5, **values}
+        **{"name": "folder", "path": str(path), "input_shape": [2, 8, 8], "test_fraction": 0.5, "strict": True} | values
     )
 
 

@@ -11,7 +11,7 @@ from tonic.datasets import DVSGesture
 
 from decolle_hw.data import cache, dataset_classes, load_folder, load_split, recording_events, stream_folder
 from decolle_hw.data.choosing import of_classes
-from decolle_hw.data.load import _source
+from decolle_hw.data.load import _chosen
 from decolle_hw.errors import DataError, SpecError
 from decolle_hw.spec import DatasetSpec, load_model_spec
 
@@ -105,7 +105,7 @@ def test_binned_recordings_of_other_classes_are_other_files(tmp_path):
     keys = set()
     for classes in (None, ["a", "b"], ["a", "c"], ["a", "b", "c"]):
         spec = folder_spec(tmp_path, classes=classes)
-        keys.add(cache.key_of(_source(spec, "train"), spec, 20))
+        keys.add(cache.key_of(_chosen(spec, "train").source, spec, 20))
         first = load_split(spec, "train")
         again = load_split(spec, "train")
         np.testing.assert_array_equal(first.active, again.active)
@@ -116,7 +116,7 @@ def test_binned_recordings_of_other_classes_are_other_files(tmp_path):
 def test_the_kind_of_a_source_is_part_of_its_identity(tmp_path):
     make_folder(tmp_path, COUNTS)
     spec = folder_spec(tmp_path)
-    source = _source(spec, "train")
+    source = _chosen(spec, "train").source
     other = type("Other", (type(source),), {})(*(getattr(source, field.name) for field in dataclasses.fields(source)))
     assert of_classes(source, IN_ORDER).identity(spec) != of_classes(other, IN_ORDER).identity(spec)
 

@@ -167,7 +167,7 @@ def test_timestamps_that_do_not_start_at_zero_are_refused(tmp_path):
 
 
 def test_steps_and_chunk_sizes_of_the_splits(tmp_path):
-    make_folder(tmp_path, {"a": 4})
+    make_folder(tmp_path, {"a": 4, "b": 4})
     spec = folder_spec(tmp_path, chunk_size_train=20, chunk_size_test=30)
     assert (load_split(spec, "train").steps, load_split(spec, "test").steps) == (20, 30)
     assert load_folder(tmp_path, spec).steps == 30
@@ -223,13 +223,13 @@ def path_is_a_file(root):
     write_recording(root / "x.bin")
     return (
         root / "x.bin",
-        "is a file, not a folder of recordings; expected FOLDER/<class name>/<recording>.bin",
+        "is a file, not a folder of recordings; expected FOLDER/<class name>/<recording>",
     )
 
 
 def empty_folder(root):
     (root / ".hidden").write_text("")
-    return root, "is empty; expected FOLDER/<class name>/<recording>.bin"
+    return root, "is empty; expected FOLDER/<class name>/<recording>"
 
 
 def recordings_without_class_folders(root):
@@ -240,13 +240,14 @@ def recordings_without_class_folders(root):
 def class_without_recordings(root):
     make_folder(root, {"a": 2})
     (root / "b").mkdir()
-    return root / "b", "holds no .bin recordings; add some or remove the class folder"
+    return root / "b", "holds no recordings; accepted are .bin, .aedat"
 
 
 def another_file_format(root):
     make_folder(root, {"a": 2})
-    (root / "a" / "clip.aedat").write_text("x")
-    return root / "a" / "clip.aedat", "accepted are N-MNIST files (.bin, 5 bytes per event); move or hide it"
+    (root / "b").mkdir()
+    (root / "b" / "notes.txt").write_text("x")
+    return root / "b", "holds no recordings (found: notes.txt); accepted are .bin, .aedat"
 
 
 def folder_in_a_class(root):
@@ -256,7 +257,7 @@ def folder_in_a_class(root):
 
 def one_recording_per_class(root):
     make_folder(root, {"a": 1, "b": 1})
-    return root, "none can be held out for testing; add recordings or set dataset.test_path"
+    return root, "none can be held out for testing; add recordings, set dataset.test_path"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,7 @@ def test_unusable_folders_are_named_with_a_remedy(tmp_path, make):
 
 def truncated(file):
     file.write_bytes(file.read_bytes()[:-2])
-    return "8 bytes is not a multiple of the 5 bytes of an N-MNIST event", "copy it again or remove it"
+    return "ends with 3 of the 5 bytes of an event (N-MNIST .bin)", "copy it again or remove it"
 
 
 def without_bytes(file):
@@ -312,7 +313,7 @@ def test_unusable_recordings_are_named_with_a_remedy(tmp_path, damage):
     file = tmp_path / "b" / "1.bin"
     parts = damage(file)
     with pytest.raises(DataError) as error:
-        load_folder(tmp_path, folder_spec(tmp_path))
+        load_folder(tmp_path, folder_spec(tmp_path, strict=True))
     assert_one_line(error, file, *parts)
 
 
@@ -323,9 +324,10 @@ def test_unreadable_recording_and_folder(tmp_path, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(folder, "read_mnist_file", refuse)
-    with pytest.raises(DataError) as error:
-        load_folder(tmp_path, folder_spec(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(DataError) as error:
+            load_folder(tmp_path, folder_spec(tmp_path, strict=True))
     assert_one_line(error, tmp_path / "a" / "0.bin", "cannot be read: Permission denied", "mend its permissions")
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(DataError) as error:

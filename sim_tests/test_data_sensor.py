@@ -90,7 +90,6 @@ def test_a_recording_with_nothing_in_the_centre_is_refused():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"name": "folder", "input_shape": [2, 64, 64], "downsample": 4}, "means a sensor of 256x256 pixels"),
         ({"name": "folder", "input_shape": [2, 34, 34], "sensor_size": [32, 34]}, "needs 34x34 pixels"),
         ({"name": "folder", "input_shape": [2, 32, 32], "sensor_size": [32]}, "sensor_size"),
         ({"name": "digits", "downsample": 2}, "camera of digits records at input_shape [2, 16, 16] itself"),

@@ -26,7 +26,7 @@ def write_recordings(root, count):
 
 
 def folder_spec(path, **values):
-    values = {"input_shape": [2, 4, 4], "downsample": 2, "deltat": 50_000, "cache": False, **values}
+    values = {"input_shape": [2, 4, 4], "downsample": 2, "deltat": 50_000, "cache": False, "strict": True, **values}
     return DatasetSpec(name="folder", path=str(path), test_fraction=0.1, **values)
 
 
@@ -48,7 +48,7 @@ def test_workers_equal_no_workers_and_a_bad_recording_is_the_same_error(tmp_path
             load_split(each, "train")
         errors.append(str(error.value))
     assert errors[0] == errors[1]
-    assert errors[0].startswith(f"{tmp_path / alone.names[7]}: 2 bytes is not a multiple")
+    assert errors[0].startswith(f"{tmp_path / alone.names[7]}: ends with 2 of the 5 bytes")
 
 
 def test_images_are_the_same_from_a_worker(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from decolle_hw import data, execution
 from decolle_hw.compiler.artifact import save_artifact
 from decolle_hw.compiler.program import Program
-from decolle_hw.data import BinnedRecordings, RecordingStream, cache, folder, workers
+from decolle_hw.data import BinnedRecordings, RecordingStream, cache, folder, processes, workers
 from decolle_hw.errors import DataError, UsageError
 from decolle_hw.execution import Batch, default_batch, execute, merged
 from decolle_hw.sim.compare import compare
@@ -54,7 +54,8 @@ def write_folder(root: Path, per_class: int = 6) -> Path:
 
 def folder_spec(tmp_path: Path) -> DatasetSpec:
     path = write_folder(tmp_path / "data")
-    return DatasetSpec(name="folder", path=str(path), input_shape=[2, 12, 12], test_fraction=0.5, **FRAMES)
+    shape = {"input_shape": [2, 12, 12], "test_fraction": 0.5, "strict": True}
+    return DatasetSpec(name="folder", path=str(path), **shape, **FRAMES)
 
 
 def array_spec(tmp_path: Path) -> DatasetSpec:
@@ -160,7 +161,7 @@ def test_a_cache_that_vanishes_or_cannot_be_written_is_no_error(
 def test_a_recording_that_cannot_be_used_is_reported_before_the_run(tmp_path: Path, own_cache: Path) -> None:
     spec = folder_spec(tmp_path)
     (bad := next((tmp_path / "data" / "c2").iterdir())).write_bytes(b"\0\1")
-    with pytest.raises(DataError, match="2 bytes is not a multiple"):
+    with pytest.raises(DataError, match="ends with 2 of the 5 bytes"):
         data.stream_folder(tmp_path / "data", spec)
     assert list(own_cache.iterdir()) == [], "no file is left half-written"
     stream = data.stream_folder(tmp_path / "data", spec.model_copy(update={"cache": False}))
@@ -173,13 +174,13 @@ def test_workers_read_only_so_far_ahead(tmp_path: Path, monkeypatch: pytest.Monk
     spec = folder_spec(tmp_path).model_copy(update={"workers": 1, "cache": False})
     monkeypatch.setattr(workers, "LARGEST_PIECE", 1)
     # Threads in place of processes, which take seconds to start: `test_data_workers` has those.
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda processes, *_: ThreadPoolExecutor(processes))
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", lambda count, *_: ThreadPoolExecutor(count))
     begun: list[Any] = []
     monkeypatch.setattr(folder.Listing, "take", noting(folder.Listing.take, begun))
     stream = data.stream_folder(tmp_path / "data", spec)
     batches = stream.batches(2)
     first = next(batches)
-    assert 2 <= len(begun) <= 2 + workers.ERRANDS_PER_PROCESS < len(stream)
+    assert 2 <= len(begun) <= 2 + processes.ERRANDS_PER_PROCESS < len(stream)
     assert_same([first, *batches], data.load_folder(tmp_path / "data", spec.model_copy(update={"workers": 0})))
 
 
@@ -329,7 +330,7 @@ def test_a_name_that_is_not_utf_8_is_written_as_it_is(decolle_hw: Callable[..., 
     ("arguments", "words"),
     [
         (["--backend", "reference", "--jobs", "2"], ["--jobs 2", "--backend lava"]),
-        (["--json", "x", "--csv", "x"], ["--json x", "--csv x", "same file"]),
+        (["--json", "x", "--csv", "x"], ["--json and --csv", "same file, x"]),
         (["--csv", "data"], ["data", "is a folder"]),
         (["--backend", "reference", "--data", "data/c0"], ["data/c0", "is a file where a class folder should be"]),
     ],

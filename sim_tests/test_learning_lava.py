@@ -68,7 +68,7 @@ def test_a_million_updates(total: Counter[str]) -> None:
 LAYERS = st.sampled_from([(0,), (1,), (0, 1), (0, 2), (2,)])
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**20), neuron=st.sampled_from(NEURONS), plastic=LAYERS)
 def test_random_rules(seed: int, neuron: NeuronKind, plastic: tuple[int, ...], total: Counter[str]) -> None:
     """Any rule, traces, epochs and loops, of one and two plastic layers, frozen ones below, between and above."""

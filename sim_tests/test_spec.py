@@ -36,7 +36,7 @@ def test_overrides_reach_their_key():
     [
         ("network.neuron=cubo", ["network.neuron", "did you mean 'cuba'?"]),
         ("network.alpha=1.0", ["network.alpha", "1.0"]),
-        ("dataset.input_shape=[1, 8, 8]", ["input_shape [1, 8, 8]", "polarities"]),
+        ("dataset.input_shape=[3, 8, 8]", ["input_shape [3, 8, 8]", "polarities", "1 to merge"]),
         ("dataset.path=x", ["dataset", "path", "name: folder"]),
         ("training.update_every=0", ["training.update_every", "0"]),
         ("name.first=x", ["'name' is a value"]),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from train_tools import Watcher, few_recordings, require_same_tensors, resume, small_spec, train
 
 from decolle_hw.errors import UsageError
@@ -198,6 +199,20 @@ class TestEvents:
                 np.testing.assert_allclose(tags[f"{name}/layer{layer}"], expected, rtol=1e-6)  # events are float32
         assert [value for _, value in tags["learning_rate/group1"]] == pytest.approx([0.01, 0.01])
         assert [step for step, _ in tags["seconds"]] == [step for step, _ in tags["recordings_per_second"]] == [1, 2]
+        self.require_described(run.folder, spec.training.batch_size)
+
+    @staticmethod
+    def require_described(folder: Path, batch_size: int) -> None:
+        """The tabs Text and HParams, as TensorBoard's own reader finds them."""
+        found = EventAccumulator(str(folder)).Reload()
+        (text,) = found.Tensors("description/text_summary")
+        lines = text.tensor_proto.string_val[0].decode().splitlines()
+        assert [line.removeprefix("    ") for line in lines] == (folder / "spec.yaml").read_text().splitlines()
+        content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        hparams = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert hparams["training.batch_size"].number_value == batch_size
+        assert json.loads(hparams["training.learning_rate"].string_value) == [0.02, 0.01]
+        assert hparams["network.neuron"].string_value == "decolle"
 
     def test_a_resumed_run_goes_on_with_the_curve(self, tmp_path: Path) -> None:
         run = train(small_spec(training={"num_epochs": 2}), tmp_path)

@@ -8,12 +8,23 @@ from typing import Any
 
 import click
 
-from decolle_hw.commands.options import data_option, given_options, open_console, runs_option, set_option
+from decolle_hw.commands.completing import complete_models
+from decolle_hw.commands.options import (
+    check_outputs,
+    data_option,
+    given_options,
+    json_option,
+    open_console,
+    runs_option,
+    set_option,
+    write_result,
+)
 from decolle_hw.errors import UsageError
 
 # Those of online.experiments, which --help must not import.
 EXPERIMENTS = ("few-shot", "drift", "from-scratch", "continual")
-OF_EXPERIMENTS = {"--model", "--data", "--backend", "--known", "--shots", "--passes", "--seeds", "--samples"}
+OF_EXPERIMENTS = {"--model", "--backend", "--known", "--shots", "--passes", "--seeds", "--samples"}
+OF_STORIES = {"--new-class"}
 
 
 class Numbers(click.ParamType):
@@ -40,12 +51,17 @@ def _require_no_typo(name: str) -> None:
 
 
 @click.command()
-@click.argument("name", default="digits")
+@click.argument("name", required=False, shell_complete=complete_models)
 @set_option
 @runs_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder for what is written.")
-@click.option("--model", default="digits", show_default=True, help="Model of an experiment, as in train.")
+@click.option(
+    "--model", default="digits", show_default=True, shell_complete=complete_models,
+    help="Model of an experiment, as in train.",
+)  # fmt: skip
 @data_option
+@json_option
+@click.option("--new-class", metavar="NAME", help="Class that a model first meets on chip; default: the last one.")
 @click.option(
     "--backend", type=click.Choice(["reference", "lava"]), default="reference", show_default=True,
     help="Of an experiment; in Lava it is a small one unless you say more, compared with the reference.",
@@ -56,34 +72,45 @@ def _require_no_typo(name: str) -> None:
 @click.option("--seeds", type=click.IntRange(1, 100), help="Independent repetitions.")
 @click.option("--samples", type=click.IntRange(min=1), help="Test recordings, of each class in turn; default: all.")
 def demo(
-    name: str, overrides: tuple[str, ...], runs: Path, output: Path, model: str, dataset: str | None, backend: Any,
-    known: str | None, shots: tuple[int, ...] | None, passes: tuple[int, ...] | None, seeds: int | None,
-    samples: int | None,
+    name: str | None, overrides: tuple[str, ...], runs: Path, output: Path, model: str, dataset: str | None,
+    json_path: Path | None, new_class: str | None, backend: Any, known: str | None, shots: tuple[int, ...] | None,
+    passes: tuple[int, ...] | None, seeds: int | None, samples: int | None,
 ) -> None:  # fmt: skip
     """The whole story of a model, or an experiment of learning on chip.
 
-    NAME is a model, as in train: learn, compile, run in Lava, compare every register, draw it. Or one of few-shot
-    (new classes from some examples), drift (the sensor changes), from-scratch (random weights), continual (classes one
-    after the other).
+    NAME is a model, as in train (default: model.yaml of this folder, else digits): learn, compile, certify, run in
+    Lava, learn a new class on chip; then a table, a page and a moving picture of it. Or one of few-shot (new classes
+    from some examples), drift (the sensor changes), from-scratch (random weights), continual (classes one after the
+    other).
     """
-    if name not in EXPERIMENTS:
+    check_outputs(json=json_path)
+    console = open_console()
+    if name is None or name not in EXPERIMENTS:
         wrong = given_options() & OF_EXPERIMENTS
         if wrong:
             raise UsageError(
-                f"{', '.join(sorted(wrong))}: for an experiment ({', '.join(EXPERIMENTS)}), and {name} is a model; "
-                "leave out"
+                f"{', '.join(sorted(wrong))}: for an experiment ({', '.join(EXPERIMENTS)}), and {name or 'this'} is a "
+                "model; leave out"
             )
-        _require_no_typo(name)
-        from decolle_hw.demo import run_demo
+        if name is not None:
+            _require_no_typo(name)
+        from decolle_hw.described import model_of_here
+        from decolle_hw.story.request import StoryRequest
+        from decolle_hw.story.tell import tell_story
 
-        run_demo(name, overrides, runs, output, open_console())
+        given = model_of_here(name, console)
+        story = tell_story(StoryRequest(given, overrides, dataset, runs, output, new_class, json_path), console)
+        write_result(story.to_json(), json_path, console)
         return
+    wrong = given_options() & OF_STORIES
+    if wrong:
+        raise UsageError(
+            f"{', '.join(sorted(wrong))}: for a model, and {name} is an experiment; leave out, see --known"
+        )
+    from decolle_hw.described import read_model
     from decolle_hw.online.experiments import Request, run_experiment
-    from decolle_hw.spec import load_model_spec, with_folder
 
-    spec = load_model_spec(model, overrides)
-    if dataset is not None:
-        spec = with_folder(spec, dataset)
+    spec = read_model(model, overrides, dataset, console)
     classes = None if known is None else tuple(part.strip() for part in known.split(","))
     request = Request(name, spec, runs, output, backend, classes, shots, passes, seeds, samples)
-    run_experiment(request, open_console())
+    write_result(run_experiment(request, console), json_path, console)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from decolle_hw.commands.options import check_outputs, given_options, open_console, runs_option
+from decolle_hw.commands.options import check_outputs, given_options, open_console, runs_option, write_result
 from decolle_hw.errors import CheckError, UsageError
 
 # The seeds of Lava's engine: sim.learning_randoms.SEED_MAX, which this module must not import for --help.
@@ -63,7 +63,6 @@ def learn_in_session(
     json_path: Path | None, options: dict[str, Any],
 ) -> None:  # fmt: skip
     """The command itself."""
-    from decolle_hw.atomic import write_json
     from decolle_hw.workflow import require_simulator
 
     require_simulator(sim, hw)
@@ -82,8 +81,6 @@ def learn_in_session(
     request = LearnRequest(artifact, backend, dataset, samples=samples, report=json_path, **options)
     session = learn_on_chip(request, console)
     print_session(session, console)
-    if json_path is not None:
-        write_json(session.to_json(), json_path)
-        console.print(f"wrote {json_path}", soft_wrap=True)
+    write_result(session.to_json(), json_path, console)
     if session.comparison is not None and not session.comparison.equal:
         raise CheckError("Lava and the integer reference differ; nothing was saved")

@@ -21,10 +21,11 @@ from decolle_hw.compiling.plastic import (
     plan_learning,
 )
 from decolle_hw.compiling.request import Request
+from decolle_hw.described import read_model
 from decolle_hw.errors import UsageError
 from decolle_hw.interchange.netx_import import import_netx
 from decolle_hw.quantization.compile import DEFAULT_WEIGHT_BITS, weight_bits_of
-from decolle_hw.spec import ModelSpec, load_model_spec, with_on_chip
+from decolle_hw.spec import ModelSpec, with_on_chip
 from decolle_hw.training.runs import Run, load_run, newest_run
 from decolle_hw.workflow import require_run
 
@@ -74,7 +75,7 @@ def _of_run(request: Request) -> Source:
 
 def _of_model(request: Request) -> Source:
     assert request.source is not None
-    spec = load_model_spec(request.source, request.overrides)
+    spec = read_model(request.source, request.overrides)
     classes, notes = _classes(spec)
     plan = plan_learning(spec, request)
     graph, plastic = plan.of_graph(graph_of_spec(spec, classes, weight_bits_of(spec, request.weight_bits)))

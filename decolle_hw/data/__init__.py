@@ -1,4 +1,4 @@
-"""Event data sets as binary frames: embedded digits, folders of recordings, still images, DVS Gesture.
+"""Event data sets as binary frames: embedded digits, folders of recordings, still images, tonic's data sets.
 
 >>> from decolle_hw.data import load_split
 >>> from decolle_hw.spec import DatasetSpec
@@ -14,19 +14,24 @@ from decolle_hw.data.load import (
     load_folder,
     load_split,
     load_unlabelled,
+    of_folder,
     recording_events,
+    source_of,
     stream_folder,
     stream_split,
 )
 from decolle_hw.data.pixels import StillImages, stream_images
-from decolle_hw.data.recordings import BinnedRecordings
+from decolle_hw.data.recordings import BinnedRecordings, Skipped
 from decolle_hw.data.spike_arrays import SpikeArrays, stream_spikes
 from decolle_hw.data.stream import RecordingStream
+from decolle_hw.data.usable import SkippedWarning
 
 __all__ = [
     "BinnedRecordings",
     "Progress",
     "RecordingStream",
+    "Skipped",
+    "SkippedWarning",
     "SpikeArrays",
     "StillImages",
     "dataset_classes",
@@ -34,7 +39,9 @@ __all__ = [
     "load_folder",
     "load_split",
     "load_unlabelled",
+    "of_folder",
     "recording_events",
+    "source_of",
     "stream_folder",
     "stream_images",
     "stream_spikes",

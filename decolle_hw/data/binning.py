@@ -2,8 +2,8 @@
 
     S[t, i] = 1 where an event of input i has  t deltat <= time < (t + 1) deltat,   i = (p H + y) W + x
 
-Time starts at 0, not at the first event; what comes after the last step is cropped. A recording of which nothing
-is left then is refused: its frames would say nothing about its class.
+With an input_shape of one polarity p counts as 0: both are merged. Time starts at 0; what comes after the last step is
+cropped. A recording of which nothing is left then is refused: its frames would say nothing about its class.
 
 The same frames as those of tonic's ToFrame (a test compares both), without its detours: ToFrame adds up every
 window in a Python loop into dense frames (7 ms for an N-MNIST recording of 300 steps), and gives a single frame
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decolle_hw.data.recordings import BinnedRecordings, RandomWindows, offsets
+from decolle_hw.data.sensor import NothingSeenError
 from decolle_hw.errors import DataError, SpecError
 from decolle_hw.spec import DatasetSpec
 
@@ -93,14 +94,14 @@ def entries_of(events: np.ndarray, spec: DatasetSpec, steps: int | None, place: 
 
 def active_entries(events: np.ndarray, input_shape: tuple[int, int, int], deltat: int, steps: int) -> NDArray[np.int32]:
     """Ascending flat indices ``step*I + (p*H + y)*W + x`` of the entries that hold an event."""
-    _, height, width = input_shape
     assert not np.any(events["t"][1:] < events["t"][:-1]), "events must be sorted by time"
     assert not len(events) or events["t"][0] >= 0, "time starts at 0"
     inside = events[: np.searchsorted(events["t"], steps * deltat)]
     flat = inside["t"] // deltat
-    for size, field in ((input_shape[0], "p"), (height, "y"), (width, "x")):
+    for size, field in zip(input_shape, "pyx", strict=True):
         flat *= size
-        flat += inside[field]
+        if size > 1 or field != "p":
+            flat += inside[field]
     entries = flat.astype(np.int32)
     entries.sort()
     first = np.ones(len(entries), bool)
@@ -142,11 +143,12 @@ def assemble(
     )
 
 
-def _nothing_to_see(place: str, events: np.ndarray, window_us: int) -> DataError:
+def _nothing_to_see(place: str, events: np.ndarray, window_us: int) -> NothingSeenError:
     if not len(events):
-        return DataError(f"{place}: holds no events; lower dataset.camera.contrast_threshold")
-    return DataError(
+        return NothingSeenError(f"{place}: holds no events; lower dataset.camera.contrast_threshold")
+    return NothingSeenError(
         f"{place}: has no event in the {window_us} us that are used (steps times dataset.deltat, counted from t = 0): "
         f"its first event is at {events['t'][0]} us, its last at {events['t'][-1]} us; shift the recording so that it "
-        f"starts near 0, or raise dataset.chunk_size_train/chunk_size_test or dataset.deltat"
+        f"starts near 0, set dataset.time_origin to first_event, or raise dataset.chunk_size_train/chunk_size_test or "
+        f"dataset.deltat"
     )

@@ -108,6 +108,18 @@ class Kept(NamedTuple):
             yield np.frombuffer(content, "<i4").astype(np.int32, copy=False)
 
 
+def is_kept(key: str, recordings: int) -> bool:
+    """Whether there is a file of this key and the right size; what is in it is checked when it is read."""
+    file = _file(key)
+    try:
+        if file is None:
+            return False
+        with file.open("rb") as stream:
+            return _head(stream, key, recordings) is not None
+    except OSError:
+        return False
+
+
 def find(key: str, recordings: int) -> Kept | None:
     """What `write` kept under this key, whole and checked but not read; otherwise as `read`."""
 
@@ -201,7 +213,7 @@ def write_pieces(key: str, recordings: int, pieces: Iterable[NDArray[np.int32]])
 def _version() -> str:
     """Of the reader: its source text, so that nobody has to remember to count up a number."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return f"{digest.hexdigest()} tonic {metadata.version('tonic')}"
 

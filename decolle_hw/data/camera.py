@@ -24,9 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from tonic.io import events_struct
 
 from decolle_hw.data import scene
+from decolle_hw.data.formats import EVENTS
 from decolle_hw.errors import SpecError
 
 LEG_US = 100_000
@@ -179,7 +179,7 @@ def _noise(rng: np.random.Generator, camera: Camera) -> NDArray[np.int64]:
 
 def _unpack(keys_E: NDArray[np.int64], camera: Camera) -> np.ndarray:
     """Events are packed as ``(t*H*W + pixel)*2 + p``, in the order of time and pixel: a plain sort is enough."""
-    events = np.empty(len(keys_E), events_struct)
+    events = np.empty(len(keys_E), EVENTS)
     _split(np.sort(keys_E), camera.height * camera.width, camera.width, events)
     return events
 

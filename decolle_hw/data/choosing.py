@@ -34,6 +34,16 @@ class OfClasses:
         """As the source calls them."""
         return self.source.places
 
+    @property
+    def files(self) -> Any:
+        """Those of the source, where its recordings are files."""
+        return self.source.files  # type: ignore[attr-defined]
+
+    @property
+    def strays(self) -> Any:
+        """As the source found them."""
+        return self.source.strays  # type: ignore[attr-defined]
+
     def take(self, which: NDArray[np.int64]) -> OfClasses:
         """Only the chosen recordings."""
         return replace(self, source=self.source.take(which), labels=self.labels[which])

@@ -22,7 +22,7 @@ from tonic.datasets import DVSGesture
 from tonic.io import events_struct
 
 from decolle_hw.data.folder import Listing
-from decolle_hw.data.sensor import to_inputs
+from decolle_hw.data.prepare import prepare
 from decolle_hw.data.source import cannot_be_read
 from decolle_hw.errors import DataError, SpecError
 from decolle_hw.spec import DatasetSpec
@@ -39,7 +39,7 @@ class Gestures(Listing):
 
     def read(self, spec: DatasetSpec) -> Iterator[np.ndarray]:
         """Event arrays one by one, so that never all of them are in memory."""
-        return (read_gesture(file, spec) for file in self.files)
+        return (read_gesture(file, spec, name) for file, name in zip(self.files, self.names, strict=True))
 
 
 def split_of(spec: DatasetSpec) -> tuple[Gestures, Gestures]:
@@ -55,7 +55,7 @@ def split_of(spec: DatasetSpec) -> tuple[Gestures, Gestures]:
     return _gestures(root / TRAIN, path), _gestures(root / TEST, path)
 
 
-def read_gesture(file: Path, spec: DatasetSpec) -> np.ndarray:
+def read_gesture(file: Path, spec: DatasetSpec, name: str = "") -> np.ndarray:
     """Events (x, y, t, p) of one file as tonic's structured array, sorted by t; t in microseconds from the first event.
 
     x and y count inputs, not pixels (see `sensor`). `DataError` for a file that is no such array, or is empty.
@@ -81,8 +81,7 @@ def read_gesture(file: Path, spec: DatasetSpec) -> np.ndarray:
     events = np.empty(len(t), events_struct)
     events["x"], events["y"], events["p"] = x, y, p
     events["t"] = (t - t.min()) * US_PER_TICK
-    events = to_inputs(events, spec, file)
-    return events[np.argsort(events["t"], kind="stable")]
+    return prepare(events, spec, file, name)
 
 
 def _gestures(folder: Path, path: Path) -> Gestures:

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from decolle_hw.data import cache, digits, folder, gesture, images, workers
+from decolle_hw.data import cache, digits, folder, images, workers
 from decolle_hw.data.binning import Progress, assemble, pack, require_countable
 from decolle_hw.data.choosing import in_their_order, of_classes, require_some
-from decolle_hw.data.recordings import BinnedRecordings
-from decolle_hw.data.source import Source, limited
-from decolle_hw.data.stream import RecordingStream, open_stream
+from decolle_hw.data.recordings import BinnedRecordings, Skipped
+from decolle_hw.data.source import Source, limited, may_be_empty
+from decolle_hw.data.stream import RecordingStream, empty_windows, open_stream
+from decolle_hw.data.usable import FileSource, usable, warn_of_skipped
+from decolle_hw.data.windows import cut
 from decolle_hw.errors import DataError
 from decolle_hw.spec import DatasetSpec
+from decolle_hw.spec_transforms import without_random
 
 Split = Literal["train", "test"]
 
 NAMED_CLASSES = 5  # in a message
+
+
+class Chosen(NamedTuple):
+    """Recordings that are to be read, and how."""
+
+    source: Source
+    spec: DatasetSpec  # random transforms only where they are learned from
+    skipped: tuple[Skipped, ...]
+    split: str  # ``training ``, ``test `` or nothing, for messages
 
 
 def load_split(
@@ -35,10 +49,10 @@ def load_split(
         classes: those that a trained network knows, in the order of its labels. The data must have the same ones;
             only the test recordings may lack some.
 
-    Raises `DataError` or `SpecError`, see `folder`, `images`, `gesture`, `stills` and `binning`.
+    What cannot be used is left out with a `SkippedWarning`, and listed in ``skipped``; with ``strict`` it is an error.
+    Raises `DataError` or `SpecError`, see `folder`, `images`, `gesture`, `tonic_sets`, `stills` and `binning`.
     """
-    source = _source_of_classes(spec, split, classes)
-    return _binned(source, spec, *_length(spec, split), progress)
+    return _binned(_chosen_of_classes(spec, split, classes), *_length(spec, split), progress)
 
 
 def stream_split(
@@ -55,8 +69,7 @@ def stream_split(
         classes: as in `load_split`.
         progress: called with (done, total) while recordings are read into the cache.
     """
-    source = _source_of_classes(spec, split, classes)
-    return open_stream(source, spec, *_length(spec, split), samples, progress)
+    return _streamed(_chosen_of_classes(spec, split, classes), *_length(spec, split), samples, progress)
 
 
 def load_folder(
@@ -71,14 +84,15 @@ def load_folder(
     `spec` gives sensor, inputs, deltat and steps, whatever its own data are; `classes` are those that a trained
     network knows. With `dataset.classes` recordings of others are left out, otherwise they are an error.
     """
-    spec = spec.model_copy(update={"name": "folder", "path": str(path)})
-    return _binned(_whole_folder(path, spec, classes), spec, spec.chunk_size_test, False, progress)
+    spec = of_folder(spec, path)
+    return _binned(_whole_folder(spec, classes), spec.chunk_size_test, False, progress)
 
 
 def load_unlabelled(path: str | Path, spec: DatasetSpec, progress: Progress | None = None) -> BinnedRecordings:
     """All recordings of a folder that need not be sorted into classes, as `load_folder`; they are of one class."""
-    spec = spec.model_copy(update={"name": "folder", "path": str(path)})
-    return _binned(folder.unsorted_folder(Path(path).expanduser()), spec, spec.chunk_size_test, False, progress)
+    spec = of_folder(spec, path)
+    chosen = _readable(folder.unsorted_folder(Path(path).expanduser()), spec, None, None)
+    return _binned(chosen, spec.chunk_size_test, False, progress)
 
 
 def has_train_and_test(path: str | Path) -> bool:
@@ -94,8 +108,15 @@ def stream_folder(
     progress: Progress | None = None,
 ) -> RecordingStream:
     """The recordings of `load_folder` batch by batch; `samples` and `progress` as in `stream_split`."""
-    spec = spec.model_copy(update={"name": "folder", "path": str(path)})
-    return open_stream(_whole_folder(path, spec, classes), spec, spec.chunk_size_test, False, samples, progress)
+    spec = of_folder(spec, path)
+    return _streamed(_whole_folder(spec, classes), spec.chunk_size_test, False, samples, progress)
+
+
+def of_folder(spec: DatasetSpec, path: str | Path) -> DatasetSpec:
+    """The same description for the recordings of another folder, of the same sensor."""
+    size = list(spec.sensor) if spec.sensor[0] == 1 else spec.sensor_size  # a single row is not cut into squares
+    elsewhere = {"test_path": None, "labels": None, "test_list": None, "sensor_size": size}
+    return spec.model_copy(update={"name": "folder", "path": str(path), **elsewhere})
 
 
 def dataset_classes(spec: DatasetSpec) -> tuple[str, ...]:
@@ -109,28 +130,75 @@ def recording_events(spec: DatasetSpec, split: Split, index: int) -> np.ndarray:
 
     Raises `IndexError` where the split has no such recording.
     """
-    return next(iter(_source(spec, split).take(np.array([index])).read(spec)))
+    chosen = _chosen(spec, split)
+    return next(iter(chosen.source.take(np.array([index])).read(chosen.spec)))
 
 
-def _source(spec: DatasetSpec, split: Split) -> Source:
+def source_of(spec: DatasetSpec, split: Split) -> tuple[Source, DatasetSpec]:
+    """Recordings of a split, which can be read one after the other, and the description to read them with."""
+    chosen = _chosen(spec, split)
+    return chosen.source, chosen.spec
+
+
+def _chosen(spec: DatasetSpec, split: Split) -> Chosen:
     train, test = _splits(spec)
-    return limited(train, spec.train_limit) if split == "train" else limited(test, spec.test_limit)
+    if split == "train":
+        return _readable(train, spec, split, spec.train_limit)
+    return _readable(test, spec, split, spec.test_limit)
 
 
-def _whole_folder(path: str | Path, spec: DatasetSpec, classes: Sequence[str] | None) -> Source:
+def _readable(source: Source, spec: DatasetSpec, split: Split | None, limit: int | None) -> Chosen:
+    """What of the recordings can be read, at most `limit`; long ones cut into windows. `split` None: all are tested."""
+    title = {"train": "training ", "test": "test ", None: ""}[split]
+    read_with = spec if split == "train" else spec.model_copy(update={"transforms": without_random(spec.transforms)})
+    if spec.name != "folder":
+        return Chosen(limited(source, limit), read_with, (), title)
+    of_files = cast(FileSource, source)
+    if spec.time_window is None:
+        of_files = limited(of_files, limit)
+    found = usable(
+        of_files, spec, needs_every_class=split == "train", all_were_read=_are_kept(of_files, read_with, split)
+    )
+    warn_of_skipped(found.skipped, len(of_files.labels) + len(of_files.strays), f"{title}recordings")
+    if spec.time_window is None:
+        return Chosen(found.source, read_with, found.skipped, title)
+    windows = cut(found.source, found.surveyed, spec, split)
+    return Chosen(limited(windows, limit), read_with, found.skipped, title)
+
+
+def _are_kept(source: Source, spec: DatasetSpec, split: Split | None) -> bool:
+    """Whether the cache has all of these recordings as they are now: a survey would find nothing wrong with them."""
+    if spec.time_window is not None or not cache.is_used_for(spec):
+        return False
+    steps, whole = _length(spec, split or "test")
+    try:
+        key = cache.key_of(source, spec, None if whole else steps)
+    except DataError:  # a file is gone
+        return False
+    return cache.is_kept(key, len(source.labels))
+
+
+def _whole_folder(spec: DatasetSpec, classes: Sequence[str] | None) -> Chosen:
+    path = str(spec.path)
     if spec.classes is None:
-        return folder.whole_folder(path, classes)
+        return _readable(folder.whole_folder(path, classes), spec, None, None)
     everything = folder.whole_folder(path)
     chosen = classes or in_their_order(spec.classes, everything.classes, "dataset.classes")
     source = of_classes(everything, chosen)
     require_some(source, "", spec)
-    return source
+    return _readable(source, spec, None, None)
 
 
-def _source_of_classes(spec: DatasetSpec, split: Split, classes: Sequence[str] | None) -> Source:
-    source = _source(spec, split)
-    _require_same_classes(spec.path or "the embedded digits", source.classes, classes)
-    return source
+def _chosen_of_classes(spec: DatasetSpec, split: Split, classes: Sequence[str] | None) -> Chosen:
+    chosen = _chosen(spec, split)
+    found, where = chosen.source.classes, spec.path or "the embedded digits"
+    _require_same_classes(where, found, classes)
+    if classes is None and len(found) < 2:
+        raise DataError(
+            f"{where}: all recordings are of one class, {', '.join(map(repr, found))}; a single one cannot be told "
+            f"from anything, so add another class folder"
+        )
+    return chosen
 
 
 def _length(spec: DatasetSpec, split: Split) -> tuple[int, bool]:
@@ -159,13 +227,21 @@ def _all_splits(spec: DatasetSpec) -> tuple[Source, Source]:
         return digits.split_of(spec)
     if spec.name == "array":
         return images.split_of(spec)
+    if spec.name == "folder":
+        return folder.split_of(spec)
+    # Here and not on top: both import tonic, which imports torch, a second or two that the others need not pay.
     if spec.name == "dvs_gesture":
+        from decolle_hw.data import gesture
+
         return gesture.split_of(spec)
-    return folder.split_of(spec)
+    from decolle_hw.data import tonic_sets
+
+    return tonic_sets.split_of(spec)
 
 
-def _binned(source: Source, spec: DatasetSpec, steps: int, whole: bool, progress: Progress | None) -> BinnedRecordings:
+def _binned(chosen: Chosen, steps: int, whole: bool, progress: Progress | None) -> BinnedRecordings:
     """Read and bin the recordings, or take them from the cache; see `binning.bin_recordings` for `steps`, `whole`."""
+    source, spec, skipped, split = chosen
     require_countable(spec, steps)
     kept = None if whole else steps
     key = cache.key_of(source, spec, kept) if cache.is_used_for(spec) else None
@@ -176,7 +252,40 @@ def _binned(source: Source, spec: DatasetSpec, steps: int, whole: bool, progress
             cache.write(key, packed)
     elif progress is not None:
         progress(len(source.labels), len(source.labels))
-    return assemble(*packed, source.labels, source.names, source.classes, spec, steps, whole)
+    if may_be_empty(source):
+        source, packed, empty = _without_empty(source, packed)
+        warn_of_skipped(empty, len(packed[0]) - 1 + len(empty), f"{split}windows")
+        _require_any(spec, source)
+        skipped += empty
+    binned = assemble(*packed, source.labels, source.names, source.classes, spec, steps, whole)
+    return replace(binned, skipped=skipped)
+
+
+def _streamed(
+    chosen: Chosen, steps: int, whole: bool, samples: int | None, progress: Progress | None
+) -> RecordingStream:
+    stream = open_stream(chosen.source, chosen.spec, steps, whole, samples, progress)
+    if may_be_empty(stream.source):
+        warn_of_skipped(stream.skipped, len(stream) + len(stream.skipped), f"{chosen.split}windows")
+        _require_any(chosen.spec, stream.source)
+    return replace(stream, skipped=chosen.skipped + stream.skipped)
+
+
+def _without_empty(source: Source, packed: cache.Packed) -> tuple[Source, cache.Packed, tuple[Skipped, ...]]:
+    """Only those of the windows that hold an event."""
+    indptr, active = packed
+    counts: NDArray[np.int64] = np.diff(indptr)
+    some = np.flatnonzero(counts)
+    empty = empty_windows(source, np.flatnonzero(counts == 0))
+    return source.take(some), (indptr[np.append(0, some + 1)], active), empty
+
+
+def _require_any(spec: DatasetSpec, source: Any) -> None:
+    if not len(source.labels):
+        raise DataError(
+            f"{spec.path}: no window of {spec.time_window} us holds an event; raise dataset.time_window, or weaken "
+            f"dataset.denoise and dataset.transforms"
+        )
 
 
 def _require_same_classes(where: str, found: Sequence[str], known: Sequence[str] | None) -> None:

@@ -10,10 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+
+class Skipped(NamedTuple):
+    """A recording, or a window of one, that was left out."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class BinnedRecordings:
     steps: int  # of the longest recording
     input_shape: tuple[int, int, int]  # polarities, height, width
     random_windows: RandomWindows | None = None  # None: every recording has `steps` steps and is presented whole
+    skipped: tuple[Skipped, ...] = ()  # what was left out when they were read
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -46,6 +46,11 @@ class Source(Protocol):
         """Lists, texts and numbers that change whenever the events may have changed; nothing is read for it."""
 
 
+def may_be_empty(source: Source) -> bool:
+    """Whether some of its recordings may hold no event, which are then left out (`windows`)."""
+    return getattr(source, "may_be_empty", False)
+
+
 def limited(source: AnySource, limit: int | None) -> AnySource:
     """At most `limit` recordings, evenly spread over the list (which is in the order of classes, or mixed)."""
     which = evenly_spread(len(source.labels), limit)
@@ -75,3 +80,10 @@ def cannot_be_read(file: Path, error: OSError) -> DataError:
     """One message for every file that the operating system refuses."""
     reason = error.strerror or str(error)
     return DataError(f"{file}: cannot be read: {reason}; mend its permissions or remove it")
+
+
+def identity_of_events(spec: DatasetSpec) -> list[Any]:
+    """All of a description that decides what becomes of the events of a given recording."""
+    of_sensor = [list(spec.sensor), list(spec.block), list(spec.input_shape)]
+    of_time = [spec.time_origin, spec.time_window, spec.overlap]
+    return [of_sensor, of_time, spec.denoise, spec.transforms, spec.transform_seed if spec.transforms else None]

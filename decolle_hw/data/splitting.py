@@ -1,4 +1,4 @@
-"""Fixed splits into training and test recordings, class by class."""
+"""Fixed splits into training and test recordings: class by class, or as a file lists them."""
 
 # R recordings
 
@@ -6,9 +6,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from decolle_hw.data.labelled import nearest_recording
+from decolle_hw.data.source import cannot_be_read
+from decolle_hw.errors import DataError
 
 SPLIT_SEED = 2015  # nothing else may decide about the split: neither the camera's nor the training's seed
 
@@ -24,7 +29,7 @@ def stratified_split(labels_R: np.ndarray, test_fraction: float) -> tuple[NDArra
         members = np.flatnonzero(labels_R == label)
         # RandomState, because its stream is frozen for all time (NEP 19); the split must survive a new NumPy.
         members = np.random.RandomState([SPLIT_SEED, int(label)]).permutation(members)
-        held_out = _held_out(len(members), test_fraction)
+        held_out = held_out_of(len(members), test_fraction)
         test.append(members[:held_out])
         train.append(members[held_out:])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
@@ -46,12 +51,42 @@ def split_by_name(
     train, test = [], []
     for label in np.unique(labels_R):
         members = sorted(np.flatnonzero(labels_R == label), key=lambda index: hashes[index])
-        held_out = _held_out(len(members), test_fraction)
+        held_out = held_out_of(len(members), test_fraction)
         test += members[:held_out]
         train += members[held_out:]
     return np.sort(np.array(train, np.int64)), np.sort(np.array(test, np.int64))
 
 
-def _held_out(count: int, test_fraction: float) -> int:
-    """How many of the recordings of a class are held out: at least one on each side, none of a single one."""
+def split_by_list(names: Sequence[str], file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Those that a file names are held out: one per line, as in `names`; empty lines and ``# comments`` do not count.
+
+    Raises `DataError` for a name that is not found or stands in the file twice, and where one side would be empty.
+    """
+    try:
+        text = file.expanduser().read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise cannot_be_read(file, error) from None
+    places = {name: place for place, name in enumerate(names)}
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        name = line.strip().replace("\\", "/").removeprefix("./")
+        if not name or name.startswith("#"):
+            continue
+        if name not in places:
+            raise DataError(f"{file}: line {number}: no recording is called {name!r}; {nearest_recording(name, names)}")
+        if name in lines:
+            raise DataError(f"{file}: line {number}: {name!r} stands in line {lines[name]} already; give it once")
+        lines[name] = number
+    if not lines or len(lines) == len(names):
+        side = "none of the" if not lines else "all"
+        raise DataError(f"{file}: holds out {side} {len(names)} recordings; some must be left on either side")
+    test = np.sort(np.array([places[name] for name in lines], np.int64))
+    return np.setdiff1d(np.arange(len(names)), test), test
+
+
+def held_out_of(count: int, test_fraction: float) -> int:
+    """How many of the recordings of a class, or windows of a recording, are held out.
+
+    At least one on each side; none of a single one.
+    """
     return min(max(round(count * test_fraction), 1), count - 1)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from decolle_hw.data import cache, workers
 from decolle_hw.data.binning import Progress, assemble, pack, require_countable
-from decolle_hw.data.recordings import BinnedRecordings
-from decolle_hw.data.source import Source, evenly_spread
+from decolle_hw.data.recordings import BinnedRecordings, Skipped
+from decolle_hw.data.source import Source, evenly_spread, may_be_empty
 from decolle_hw.spec import DatasetSpec
 
 
@@ -34,6 +34,7 @@ class RecordingStream:
     whole: bool = False
     kept: cache.Kept | None = None  # where they lie binned
     rows: NDArray[np.int64] | None = None  # (R,) which of those in `kept` they are; None: all
+    skipped: tuple[Skipped, ...] = ()  # what was left out
 
     def __len__(self) -> int:
         return len(self.source.labels)
@@ -92,17 +93,44 @@ def open_stream(
     which = evenly_spread(len(source.labels), samples)
     stream = RecordingStream(source if which is None else source.take(which), spec, steps, whole)
     if not cache.is_used_for(spec):
-        return stream
+        return _without_empty(stream)
     read_steps = None if whole else steps
     if which is not None:
         # `compile` and training keep the whole split: no need to keep a part of it once more.
         everything = cache.find(cache.key_of(source, spec, read_steps), len(source.labels))
         if everything is not None:
-            return replace(stream, kept=everything, rows=which)
+            return _without_empty(replace(stream, kept=everything, rows=which))
     key = cache.key_of(stream.source, spec, read_steps)
     kept = cache.find(key, len(stream))
     if kept is None:
         with closing(workers.stream_entries(stream.source, spec, read_steps, progress)) as pieces:
             if cache.write_pieces(key, len(stream), pieces):
                 kept = cache.find(key, len(stream))
-    return replace(stream, kept=kept)
+    return _without_empty(replace(stream, kept=kept))
+
+
+def _without_empty(stream: RecordingStream) -> RecordingStream:
+    """Windows without events are known once all have been read, here if they are not kept anywhere."""
+    if not may_be_empty(stream.source):
+        return stream
+    rows = np.arange(len(stream)) if stream.rows is None else stream.rows
+    if stream.kept is not None:
+        counts = np.diff(stream.kept.indptr)[rows]
+    else:
+        steps = None if stream.whole else stream.steps
+        counts = np.array([len(piece) for piece in workers.stream_entries(stream.source, stream.spec, steps)], np.int64)
+    some = np.flatnonzero(counts)
+    if len(some) == len(counts):
+        return stream
+    return replace(
+        stream,
+        source=stream.source.take(some),
+        rows=None if stream.kept is None else rows[some],
+        skipped=empty_windows(stream.source, np.flatnonzero(counts == 0)),
+    )
+
+
+def empty_windows(source: Source, which: NDArray[np.int64]) -> tuple[Skipped, ...]:
+    """Why these are left out."""
+    names = source.names
+    return tuple(Skipped(names[row], f"{names[row]}: no event is left in this window") for row in which)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def run_lava(program: Program, given: np.ndarray, *, record: bool = False, progr
             np.save(folder / BIASES, given.astype(np.int16))
             source = _input_neurons(program.input_block, folder / BIASES, source_tape, slot)
         source.name = "the input"
-        _connect(program, source, tapes, slot)
+        connect_program(program, source, tapes, slot)
         run_network(source, recordings, slot, progress)
         layers = tuple(
             _read(tape, recordings, steps, program.delays[index], program.first_step(index))
@@ -125,7 +125,8 @@ def _empty(program: Program, steps: int, record: bool) -> Trace:
     return Trace(layers, block)
 
 
-def _connect(program: Program, source: AbstractProcess, tapes: list[Tape], slot: int) -> None:
+def connect_program(program: Program, source: AbstractProcess, tapes: Sequence[Tape], slot: int) -> None:
+    """All layers, one behind the other; they leave their reset state again every `slot` steps."""
     upstream = source.s_out
     for index, tape in enumerate(tapes):
         upstream = connect_layer(program, index, upstream, tape, slot)
@@ -199,11 +200,9 @@ def _input_neurons(block: InputBlock, biases: Path, tape: Tape, slot: int) -> LI
     return neurons
 
 
-def run_network(
-    source: AbstractProcess, recordings: int, slot: int, progress: Progress | None, models: Models | None = None
-) -> None:
-    """Run the network that `source` belongs to; `models`: of processes that are not among those of a program."""
-    config = Loihi2SimCfg(
+def simulator(models: Models | None = None) -> Loihi2SimCfg:
+    """Which model runs each process; `models`: of processes that are not among those of a program."""
+    return Loihi2SimCfg(
         select_tag="fixed_pt",
         exception_proc_model_map={
             LIFReset: TapedLifReset,
@@ -213,9 +212,15 @@ def run_network(
             **(models or {}),
         },
     )
+
+
+def run_network(
+    source: AbstractProcess, recordings: int, slot: int, progress: Progress | None, models: Models | None = None
+) -> None:
+    """Run the network that `source` belongs to; `models` as in `simulator`."""
     per_segment = max(1, STEPS_PER_SEGMENT // slot)
     logging.getLogger("lava").setLevel(logging.ERROR)
-    with supervised(source, config) as runtime:
+    with supervised(source, simulator(models)) as runtime:
         for start in range(0, recordings, per_segment):
             stop = min(start + per_segment, recordings)
             runtime.start(RunSteps(num_steps=(stop - start) * slot))

@@ -71,7 +71,7 @@ def _shown(
     if not labelled:
         return data.load_unlabelled(path, spec, progress)
     if data.has_train_and_test(path):
-        return data.load_split(_of_folder(spec, path), "train", progress, known)
+        return data.load_split(data.of_folder(spec, path), "train", progress, known)
     return data.load_folder(path, spec, known, progress)
 
 
@@ -88,5 +88,3 @@ def _tested(program: Program, spec: DatasetSpec, dataset: str | None) -> tuple[B
         return None, f"the test recordings that {program.name} was compiled with cannot be used: {error}"
 
 
-def _of_folder(spec: DatasetSpec, path: Path) -> DatasetSpec:
-    return spec.model_copy(update={"name": "folder", "path": str(path), "test_path": None})

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import jinja2
 
 FOLDER = Path(__file__).parent
-TEMPLATE, STYLE = "page.html.j2", "style.css"
+STYLE = "style.css"
 
 
 def write_page(content: PageContent, path: Path) -> None:
@@ -35,11 +35,16 @@ def write_page(content: PageContent, path: Path) -> None:
 
 def page_html(content: PageContent) -> str:
     """The page as text."""
-    return printable(_template().render(_values(content)))
+    return rendered("page.html.j2", _values(content))
+
+
+def rendered(template: str, values: dict[str, Any]) -> str:
+    """A template of this folder as the text of a page."""
+    return printable(_environment().get_template(template).render(values))
 
 
 @cache
-def _template() -> jinja2.Template:
+def _environment() -> jinja2.Environment:
     import jinja2  # imported here: other commands start without it
 
     environment = jinja2.Environment(
@@ -51,7 +56,7 @@ def _template() -> jinja2.Template:
         quantity=quantity, pattern_fill=pattern_fill, pattern_definitions=pattern_definitions,
         style=(FOLDER / STYLE).read_text(encoding="utf-8"),
     )  # fmt: skip
-    return environment.get_template(TEMPLATE)
+    return environment
 
 
 def _values(content: PageContent) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from decolle_hw.compiler.lowering.stages import stage_names
 from decolle_hw.report.tables import new_table
 from decolle_hw.targets import Target, shown
 
@@ -46,6 +45,8 @@ def print_target(target: Target, console: Console) -> None:
 
 def print_stages(console: Console) -> None:
     """`compile --stages`."""
+    from decolle_hw.compiler.lowering.stages import stage_names
+
     table = new_table("stage", "what it does")
     table.columns[1].justify = "left"
     for number, (name, text) in enumerate(stage_names(), 1):

@@ -76,6 +76,12 @@ def run_layer(layer: Layer, spikes_RTI: NDArray[np.uint8], *, first: int, record
 
 
 def _run_convolution(layer: ConvLayer, words_RTI: NDArray[np.uint8], common: tuple[Any, ...]) -> None:
+    neurons = (channels_last(values_N, layer.map_shape[0]) for values_N in (layer.vth, layer.bias))
+    conv_layer(words_RTI, *kernel_arrays(layer), *neurons, *common)
+
+
+def kernel_arrays(layer: ConvLayer) -> tuple[Any, ...]:
+    """place_I3, weight_cKKC, mirrored_cKX, geometry and map_shape, as `conv_kernels.conv_layer` takes them."""
     geometry = (*layer.strides, *layer.paddings, *layer.dilations, layer.groups)
     channels_in, channels, groups = layer.input_shape[0], layer.map_shape[0], layer.groups
     rows, columns = layer.kernel_sizes
@@ -87,10 +93,7 @@ def _run_convolution(layer: ConvLayer, words_RTI: NDArray[np.uint8], common: tup
     if layer.stride == layer.dilation == layer.groups == 1:
         mirrored_cKX = np.ascontiguousarray(weight_cKKC[:, :, ::-1]).reshape(channels_in, rows, columns * channels)
     place_I3 = np.stack(np.unravel_index(np.arange(layer.num_inputs), layer.input_shape), 1)
-    conv_layer(
-        words_RTI, np.ascontiguousarray(place_I3), weight_cKKC, mirrored_cKX, geometry, layer.map_shape,
-        _channels_last(layer.vth, channels), _channels_last(layer.bias, channels), *common,
-    )  # fmt: skip
+    return np.ascontiguousarray(place_I3), weight_cKKC, mirrored_cKX, geometry, layer.map_shape
 
 
 def _run_pooling(layer: ConvLayer, words_RTI: NDArray[np.uint8], common: tuple[Any, ...]) -> None:
@@ -106,7 +109,8 @@ def _run_pooling(layer: ConvLayer, words_RTI: NDArray[np.uint8], common: tuple[A
     )  # fmt: skip
 
 
-def _channels_last(values_N: NDArray[np.int32], channels: int) -> NDArray[np.int32]:
+def channels_last(values_N: NDArray[np.int32], channels: int) -> NDArray[np.int32]:
+    """(C*H*W) of a map to (H*W*C)."""
     return np.ascontiguousarray(values_N.reshape(channels, -1).T).reshape(-1)
 
 

@@ -16,7 +16,8 @@ from decolle_hw.data import BinnedRecordings
 from decolle_hw.spec import with_folder
 from decolle_hw.training.checkpoints import read_origin
 from decolle_hw.training.learner import Learner
-from decolle_hw.training.runs import WEIGHTS, Run, Weights
+from decolle_hw.training.run_files import WEIGHTS, Weights
+from decolle_hw.training.runs import Run
 
 Split = Literal["train", "test"]
 

@@ -96,7 +96,8 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def fingerprint(recordings: BinnedRecordings) -> str:
     """Changes where recordings were added, removed, renamed, relabelled, or have another number of events."""
-    digest = hashlib.sha256("\n".join(recordings.names).encode())
+    # Names of files need not be UTF-8; Python then carries their bytes as surrogates.
+    digest = hashlib.sha256("\n".join(recordings.names).encode("utf-8", "surrogateescape"))
     for values in (recordings.labels, recordings.indptr):
         digest.update(values.tobytes())
     return digest.hexdigest()

@@ -245,6 +245,23 @@ def verify_random(count: int, seed: int, console: Console) -> list[tuple[Program
     return results
 
 
+def random_to_json(results: list[tuple[Program, Comparison]]) -> dict[str, Any]:
+    """What `verify_random` found, ready for `json.dumps`."""
+    return {
+        "networks": [
+            {
+                "name": program.name,
+                "neuron": program.layers[0].neuron,
+                "layers": [shape_of(layer) for layer in program.layers],
+                "compared": comparison.compared,
+                "mismatches": comparison.mismatches,
+                "first": None if comparison.first is None else asdict(comparison.first),
+            }
+            for program, comparison in results
+        ]
+    }
+
+
 def require_same_shape(program: Program, path: Path, other: Program, other_path: Path) -> None:
     """Raise `UsageError` that names the first thing in which two artifacts cannot be compared step by step."""
     for name in ("input_shape", "classes", "steps", "burnin_steps", "prediction", "input_block"):

@@ -1,0 +1,1 @@
+"""What was trained and what was compiled from it, read from disk without torch or numba."""

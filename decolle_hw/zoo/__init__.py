@@ -1,0 +1,1 @@
+"""`decolle-hw models`: the shipped models, and what was measured of them."""
