@@ -1,7 +1,7 @@
 # Two commands set everything up: `make demo` runs the whole story, `make test` checks everything.
 # Both create .venv when it is missing or older than setup.cfg. Lava needs Python 3.10.
 
-.PHONY: demo test test-starters test-others bench clean
+.PHONY: demo test test-starters test-others docs bench clean
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -12,7 +12,7 @@ demo: $(STAMP)
 # for each other by spinning cost more than they give.
 STARTERS := $(wildcard $(addprefix sim_tests/test_,lava*.py netx.py execution.py accuracy.py readme.py verify.py \
     chain.py planted_faults.py cli.py train_interrupt.py import_netx_lava.py \
-    page_browser.py learning_lava.py learning_session.py output_layer.py online_cli.py))
+    page_browser.py demo.py new_user.py docs_site.py learning_lava.py learning_session.py output_layer.py online_cli.py))
 OTHERS := $(filter-out $(STARTERS),$(wildcard sim_tests/test_*.py))
 # What each half prints comes at its end, where make knows how (from version 4 on).
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
@@ -31,6 +31,10 @@ test-starters: $(STAMP)
 test-others: $(STAMP)
 	$(PYTEST) $(OTHERS)
 
+# Tutorials and the Python reference, in site/; needs no network.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # NMNIST: a folder with recordings, FOLDER/{train,test}/<digit>/*.bin
 bench: $(STAMP)
 	$(BIN)/python benchmarks/train_throughput.py --data $(NMNIST)
@@ -38,7 +42,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run_memory.py
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info
 
 # The stamp is written last: an interrupted installation starts again. A candidate inside a virtual environment stands
 # for the interpreter it was made from, as the environment may be the one that is about to be replaced.

@@ -73,7 +73,7 @@ def _filled_in(section: dict[str, Any], where: str, console: Console | None) -> 
     asked = {key for key in AUTO_KEYS if section.get(key) == AUTO}
     provisional = listed_dataset(section, where)
     files = tuple(dict.fromkeys(file for listing in split_of(provisional) for file in listing.files))
-    surveyed = survey_of(files, provisional.workers, console)
+    surveyed = survey_of(files, provisional, console)
     found: dict[str, Any] = {}
     told: dict[str, str] = {}
     if "sensor_size" in asked or ("input_shape" in asked and section.get("sensor_size") is None):
@@ -94,15 +94,15 @@ def _filled_in(section: dict[str, Any], where: str, console: Console | None) -> 
     return section | found
 
 
-def survey_of(files: Sequence[Path], workers: int, console: Console | None) -> list[Surveyed]:
+def survey_of(files: Sequence[Path], spec: DatasetSpec, console: Console | None) -> list[Surveyed]:
     """What the recordings are like that can be read. Raises `DataError` where none can."""
     from decolle_hw.data.survey import survey_files
 
     if console is None:
-        surveyed = survey_files(files, workers)
+        surveyed = survey_files(files, spec.workers, keep=spec.cache)
     else:
         with counting(console, f"looking at {len(files)} recordings") as progress:
-            surveyed = survey_files(files, workers, progress)
+            surveyed = survey_files(files, spec.workers, progress, keep=spec.cache)
     good = [each for each in surveyed if each.error is None]
     if not good:
         raise DataError(f"none of {len(files)} recordings can be read; the first: {surveyed[0].error}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from decolle_hw.training.train import EpochRecord
 
 Report = Callable[[int, int], None]
+MANY = 1000  # recordings, from which on reading them is worth a line in a pipe: seconds, before the first epoch begins
 
 
 def percent(share: float) -> str:
@@ -67,6 +68,7 @@ class TrainingProgress:
         self.epochs = epochs
         self.bars = _bars(console)
         self.moves = shows_bars(console)
+        self.said_reading = False
         if self.moves:
             self.whole = self.bars.add_task("reading", total=None)
             self.part = self.bars.add_task("epoch", total=None, visible=False)
@@ -83,6 +85,9 @@ class TrainingProgress:
     def reading(self, done: int, total: int) -> None:
         if self.moves:
             self.bars.update(self.whole, description="reading recordings", completed=done, total=total)
+        elif not self.said_reading and total >= MANY and done < total:
+            self.said_reading = True
+            say_progress(self.console, f"reading {total} recordings ...")
 
     def batch(self, epoch: int, done: int, total: int) -> None:
         if self.moves:

@@ -69,6 +69,19 @@ def instead_of_installing(clone: Path) -> None:
     command.write_text(f'#!/bin/sh\nPYTHONPATH="{clone}" exec "{sys.executable}" -m decolle_hw.cli "$@"\n')
     command.chmod(0o755)
     (programs / "activate").write_text(f'export PATH="{programs}:$PATH"\n')
+    keep_compiled(clone)
+
+
+def keep_compiled(clone: Path) -> None:
+    """What Numba has compiled of the same sources, which lies beside them: else the test would wait for it a minute."""
+    for source in (ROOT / "decolle_hw").rglob("*.py"):
+        copy = clone / source.relative_to(ROOT)
+        compiled = list((source.parent / "__pycache__").glob(f"{source.stem}.*.nb?"))
+        if compiled and copy.is_file() and copy.read_bytes() == source.read_bytes():
+            shutil.copystat(source, copy)  # it looks at size and time of the source
+            (copy.parent / "__pycache__").mkdir(exist_ok=True)
+            for file in compiled:
+                shutil.copy(file, copy.parent / "__pycache__")
 
 
 class Terminal:

@@ -45,8 +45,10 @@ def lines_of(path: str) -> list[dict]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def test_recordings_one_by_one_are_decided_on_as_run_does(here, decolle_hw):
-    """Also where events are out of order in the file, as on the bus."""
+@pytest.mark.parametrize("extra", ["", f", denoise: {2 * DELTAT}"], ids=["all-events", "denoised"])
+def test_recordings_one_by_one_are_decided_on_as_run_does(here, decolle_hw, extra):
+    """Also where events are out of order in the file, as on the bus, and where noise is dropped."""
+    saved(here, extra=extra)
     for number, label in enumerate("abcab"):
         events = draw_events(10 + number, 40 + 90 * number, (STEPS + 3) * DELTAT)
         order = np.argsort(events["t"] + np.random.default_rng(number).integers(0, DELTAT, len(events)), kind="stable")
@@ -66,6 +68,7 @@ def test_recordings_one_by_one_are_decided_on_as_run_does(here, decolle_hw):
         first = lines_of("one.json")[0]
         assert (first["recording"], first["class"]) == (0, prediction)
         assert first["readouts"] == [int(number) for number in readouts]
+        assert ("were dropped as noise" in outcome.out) == bool(extra)
 
 
 def test_a_pipe_says_the_same_as_the_file(here, decolle_hw, pipe_in):
@@ -144,6 +147,8 @@ def test_a_network_from_elsewhere_needs_the_length_of_a_step(here, decolle_hw):
         (["one.bin", "--reset-every", "18", "--every", "5"], ["--every", "--reset-every"]),
         (["one.bin", "--max-gap", "10"], ["--max-gap 10", "tolerance"]),
         (["one.bin", "--hw"], ["--sim and --hw"]),
+        (["one.bin", "--live", "50000"], ["--live", "one.bin is a file", "--realtime"]),
+        (["one.bin", "--live", "50000", "--realtime"], ["--live", "leave one"]),
         (["one.bin", "--json", "nowhere.net"], ["--json nowhere.net", ".net"]),
         (["one.bin", "--json", "./one.bin"], ["--json one.bin", "same file"]),
     ],
@@ -174,16 +179,9 @@ def test_text_that_is_no_event(here, decolle_hw, pipe_in, text, words):
     fails(decolle_hw(*RUN, "-", "--stream-format", "text"), *words)
 
 
-@pytest.mark.parametrize(
-    ("extra", "words"),
-    [
-        (", denoise: 5000", ["dataset.denoise", "--data FOLDER"]),
-        (", transforms: [{RefractoryPeriod: {delta: 10}}]", ["dataset.transforms RefractoryPeriod", "--data FOLDER"]),
-    ],
-)
-def test_what_is_made_on_whole_recordings_is_refused(here, decolle_hw, extra, words):
-    saved(here, extra=extra)
-    fails(decolle_hw(*RUN, "one.bin"), *words)
+def test_what_is_made_on_whole_recordings_is_refused(here, decolle_hw):
+    saved(here, extra=", transforms: [{RefractoryPeriod: {delta: 10}}]")
+    fails(decolle_hw(*RUN, "one.bin"), "dataset.transforms RefractoryPeriod", "--data FOLDER")
 
 
 def test_a_truncated_stream_tells_what_came_before(here, decolle_hw):

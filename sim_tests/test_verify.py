@@ -227,7 +227,6 @@ def test_a_wrong_use_is_refused_before_any_work(workplace, decolle_hw, tmp_path)
         ("--run", "x"),
         ("--against", "x"),
         ("--max-drop", "1"),
-        ("--json", "x"),
         ("--plot", "x"),
         ("--data", "x"),
     ):

@@ -27,6 +27,10 @@ from decolle_hw.commands.options import (
 @click.option("--epochs", type=click.IntRange(min=1), help="Shorthand for --set training.num_epochs=N.")
 @click.option("--seed", type=click.IntRange(min=0), help="Shorthand for --set training.seed=N.")
 @click.option(
+    "--strict", is_flag=True,
+    help="Stop at the first recording that cannot be read: shorthand for --set dataset.strict=true.",
+)  # fmt: skip
+@click.option(
     "--resume", "run", is_flag=False, flag_value="", metavar="[RUN]", shell_complete=complete_runs,
     help="Continue RUN, bit for bit; default: the newest unfinished one. A finished one needs more --epochs.",
 )  # fmt: skip
@@ -35,7 +39,7 @@ from decolle_hw.commands.options import (
 @runs_option
 def train(
     model: str | None, dataset: str | None, overrides: tuple[str, ...], epochs: int | None, seed: int | None,
-    run: str | None, json_path: Path | None, device: str, runs: Path,
+    strict: bool, run: str | None, json_path: Path | None, device: str, runs: Path,
 ) -> None:  # fmt: skip
     """Train MODEL: a name from models/ or a path to a YAML; default: model.yaml of this folder, else digits.
 
@@ -49,6 +53,8 @@ def train(
         overrides += (f"training.num_epochs={epochs}",)
     if seed is not None:
         overrides += (f"training.seed={seed}",)
+    if strict:
+        overrides += ("dataset.strict=true",)
     check_outputs(json=json_path)
     console = open_console()
     if run is not None:

@@ -56,7 +56,7 @@ def run(
     learns; then every weight is compared as well.
 
     With --stream the events of a file or a pipe flow through the network without labels and without an end; Lava is
-    compared with the reference all the way.
+    compared with the reference all the way. --json then gets a line for each decision, as it happens, and a summary.
     """
     streaming, learning = split_options(others)
     if streaming["stream"] is not None:

@@ -24,6 +24,7 @@ LONGEST_WINDOW = 1_000_000  # steps; a row of readouts is kept for each
 LONGEST_US = 10**12
 STREAMING_ONLY = {
     "--stream-format", "--reset-every", "--window", "--every", "--tolerance", "--max-gap", "--deltat", "--realtime",
+    "--live",
 }  # fmt: skip
 NOT_STREAMING = {"--samples", "--batch", "--jobs", "--data", "--csv"}  # and --learn with what goes with it
 
@@ -68,6 +69,11 @@ def streaming_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="With --stream: length of a step, for networks from elsewhere.",
         ),
         click.option("--realtime", is_flag=True, help="With --stream: replay a file at its own pace."),
+        click.option(
+            "--live", type=_microseconds, metavar="US",
+            help="With --stream from a pipe: after so many microseconds without an event, the clock of this machine "
+            "ends steps; default: only events end them.",
+        ),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -120,12 +126,15 @@ def run_stream(
 
     if options["realtime"] and options["stream"] == STANDARD_INPUT:
         raise UsageError("--realtime: standard input has a pace of its own; it is for files")
+    if options["realtime"] and options["live"] is not None:
+        raise UsageError("--live: is for pipes, and --realtime for files; leave one of the two out")
     program = load_artifact(artifact or newest_artifact(Path()))
     spec = stream_dataset(program, options["deltat"])
-    chosen = ("reset_every", "window", "every", "tolerance", "max_gap", "realtime")
+    chosen = ("reset_every", "window", "every", "tolerance", "max_gap", "realtime", "live")
     session = StreamSession(program, spec, StreamSettings(backend, **{name: options[name] for name in chosen}))
     console = open_console()
-    with _json_lines(json_path) as write, open_source(options["stream"], options["stream_format"]) as source:
+    opened = open_source(options["stream"], options["stream_format"], live=options["live"] is not None)
+    with _json_lines(json_path) as write, opened as source:
         try:
             _tell(session, source, console, write)
         except BrokenPipeError:  # the reader of the decisions left; the summary goes to people

@@ -94,10 +94,12 @@ def entries_of(events: np.ndarray, spec: DatasetSpec, steps: int | None, place: 
 
 def active_entries(events: np.ndarray, input_shape: tuple[int, int, int], deltat: int, steps: int) -> NDArray[np.int32]:
     """Ascending flat indices ``step*I + (p*H + y)*W + x`` of the entries that hold an event."""
-    assert not np.any(events["t"][1:] < events["t"][:-1]), "events must be sorted by time"
-    assert not len(events) or events["t"][0] >= 0, "time starts at 0"
-    inside = events[: np.searchsorted(events["t"], steps * deltat)]
-    flat = inside["t"] // deltat
+    # A column of records is a slow thing to look through again and again.
+    times = np.ascontiguousarray(events["t"])
+    assert not (times[1:] < times[:-1]).any(), "events must be sorted by time"
+    assert not len(times) or times[0] >= 0, "time starts at 0"
+    inside = events[: np.searchsorted(times, steps * deltat)]
+    flat = times[: len(inside)] // deltat
     for size, field in zip(input_shape, "pyx", strict=True):
         flat *= size
         if size > 1 or field != "p":

@@ -20,16 +20,36 @@ def denoised(events_E: np.ndarray, filter_time: float) -> np.ndarray:
     """The events (x, y, t, p), sorted by t, that have another one beside them; `filter_time` in units of t."""
     if not len(events_E):
         return events_E
-    kept_E = np.empty(len(events_E), np.bool_)
     x_E, y_E, t_E = (np.ascontiguousarray(events_E[field], np.int64) for field in ("x", "y", "t"))
-    _find_connected(x_E, y_E, t_E, float(filter_time), kept_E)
-    return events_E[kept_E]
+    return events_E[Denoiser(filter_time, int(x_E.max()) + 1, int(y_E.max()) + 1).connected(x_E, y_E, t_E)]
+
+
+class Denoiser:
+    """The same for events that come a few at a time; it holds a number per pixel.
+
+    Of a whole sensor more pixels may have been silent than a recording has coordinates. That changes nothing, unless
+    all events of a recording come from the pixel 0, 0, which then has neighbours.
+    """
+
+    def __init__(self, filter_time: float, width: int, height: int) -> None:
+        self._filter_time = float(filter_time)
+        self._until_WH = np.empty((width, height))
+        self.reset()
+
+    def reset(self) -> None:
+        """Before the first event."""
+        self._until_WH.fill(self._filter_time)
+
+    def connected(self, x_E: np.ndarray, y_E: np.ndarray, t_E: np.ndarray) -> np.ndarray:
+        """(E,) which of the next events stay; int64, contiguous, sorted by time, not before those that came so far."""
+        kept_E = np.empty(len(t_E), np.bool_)
+        _find_connected(x_E, y_E, t_E, self._filter_time, self._until_WH, kept_E)
+        return kept_E
 
 
 @njit(nogil=True, cache=True)
-def _find_connected(x_E, y_E, t_E, filter_time, kept_E):
-    width, height = x_E.max() + 1, y_E.max() + 1
-    until_WH = np.full((width, height), filter_time)
+def _find_connected(x_E, y_E, t_E, filter_time, until_WH, kept_E):
+    width, height = until_WH.shape
     for e in range(len(t_E)):
         x, y, t = x_E[e], y_E[e], t_E[e]
         until_WH[x, y] = t + filter_time

@@ -45,14 +45,14 @@ def load_split(
     windows in which they are presented (`BinnedRecordings.draw_starts`).
 
     Args:
-        progress: called with (done, total).
+        progress: called with (done, total), from the beginning for each of looking at recordings and reading them.
         classes: those that a trained network knows, in the order of its labels. The data must have the same ones;
             only the test recordings may lack some.
 
     What cannot be used is left out with a `SkippedWarning`, and listed in ``skipped``; with ``strict`` it is an error.
     Raises `DataError` or `SpecError`, see `folder`, `images`, `gesture`, `tonic_sets`, `stills` and `binning`.
     """
-    return _binned(_chosen_of_classes(spec, split, classes), *_length(spec, split), progress)
+    return _binned(_chosen_of_classes(spec, split, classes, progress), *_length(spec, split), progress)
 
 
 def stream_split(
@@ -67,9 +67,9 @@ def stream_split(
     Args:
         samples: at most so many, evenly spread over the split.
         classes: as in `load_split`.
-        progress: called with (done, total) while recordings are read into the cache.
+        progress: called with (done, total) while recordings are looked at, and read into the cache.
     """
-    return _streamed(_chosen_of_classes(spec, split, classes), *_length(spec, split), samples, progress)
+    return _streamed(_chosen_of_classes(spec, split, classes, progress), *_length(spec, split), samples, progress)
 
 
 def load_folder(
@@ -85,13 +85,13 @@ def load_folder(
     network knows. With `dataset.classes` recordings of others are left out, otherwise they are an error.
     """
     spec = of_folder(spec, path)
-    return _binned(_whole_folder(spec, classes), spec.chunk_size_test, False, progress)
+    return _binned(_whole_folder(spec, classes, progress), spec.chunk_size_test, False, progress)
 
 
 def load_unlabelled(path: str | Path, spec: DatasetSpec, progress: Progress | None = None) -> BinnedRecordings:
     """All recordings of a folder that need not be sorted into classes, as `load_folder`; they are of one class."""
     spec = of_folder(spec, path)
-    chosen = _readable(folder.unsorted_folder(Path(path).expanduser()), spec, None, None)
+    chosen = _readable(folder.unsorted_folder(Path(path).expanduser()), spec, None, None, progress)
     return _binned(chosen, spec.chunk_size_test, False, progress)
 
 
@@ -109,7 +109,7 @@ def stream_folder(
 ) -> RecordingStream:
     """The recordings of `load_folder` batch by batch; `samples` and `progress` as in `stream_split`."""
     spec = of_folder(spec, path)
-    return _streamed(_whole_folder(spec, classes), spec.chunk_size_test, False, samples, progress)
+    return _streamed(_whole_folder(spec, classes, progress), spec.chunk_size_test, False, samples, progress)
 
 
 def of_folder(spec: DatasetSpec, path: str | Path) -> DatasetSpec:
@@ -140,14 +140,16 @@ def source_of(spec: DatasetSpec, split: Split) -> tuple[Source, DatasetSpec]:
     return chosen.source, chosen.spec
 
 
-def _chosen(spec: DatasetSpec, split: Split) -> Chosen:
+def _chosen(spec: DatasetSpec, split: Split, progress: Progress | None = None) -> Chosen:
     train, test = _splits(spec)
     if split == "train":
-        return _readable(train, spec, split, spec.train_limit)
-    return _readable(test, spec, split, spec.test_limit)
+        return _readable(train, spec, split, spec.train_limit, progress)
+    return _readable(test, spec, split, spec.test_limit, progress)
 
 
-def _readable(source: Source, spec: DatasetSpec, split: Split | None, limit: int | None) -> Chosen:
+def _readable(
+    source: Source, spec: DatasetSpec, split: Split | None, limit: int | None, progress: Progress | None
+) -> Chosen:
     """What of the recordings can be read, at most `limit`; long ones cut into windows. `split` None: all are tested."""
     title = {"train": "training ", "test": "test ", None: ""}[split]
     read_with = spec if split == "train" else spec.model_copy(update={"transforms": without_random(spec.transforms)})
@@ -157,7 +159,11 @@ def _readable(source: Source, spec: DatasetSpec, split: Split | None, limit: int
     if spec.time_window is None:
         of_files = limited(of_files, limit)
     found = usable(
-        of_files, spec, needs_every_class=split == "train", all_were_read=_are_kept(of_files, read_with, split)
+        of_files,
+        spec,
+        needs_every_class=split == "train",
+        all_were_read=_are_kept(of_files, read_with, split),
+        progress=progress,
     )
     warn_of_skipped(found.skipped, len(of_files.labels) + len(of_files.strays), f"{title}recordings")
     if spec.time_window is None:
@@ -178,19 +184,21 @@ def _are_kept(source: Source, spec: DatasetSpec, split: Split | None) -> bool:
     return cache.is_kept(key, len(source.labels))
 
 
-def _whole_folder(spec: DatasetSpec, classes: Sequence[str] | None) -> Chosen:
+def _whole_folder(spec: DatasetSpec, classes: Sequence[str] | None, progress: Progress | None) -> Chosen:
     path = str(spec.path)
     if spec.classes is None:
-        return _readable(folder.whole_folder(path, classes), spec, None, None)
+        return _readable(folder.whole_folder(path, classes), spec, None, None, progress)
     everything = folder.whole_folder(path)
     chosen = classes or in_their_order(spec.classes, everything.classes, "dataset.classes")
     source = of_classes(everything, chosen)
     require_some(source, "", spec)
-    return _readable(source, spec, None, None)
+    return _readable(source, spec, None, None, progress)
 
 
-def _chosen_of_classes(spec: DatasetSpec, split: Split, classes: Sequence[str] | None) -> Chosen:
-    chosen = _chosen(spec, split)
+def _chosen_of_classes(
+    spec: DatasetSpec, split: Split, classes: Sequence[str] | None, progress: Progress | None
+) -> Chosen:
+    chosen = _chosen(spec, split, progress)
     found, where = chosen.source.classes, spec.path or "the embedded digits"
     _require_same_classes(where, found, classes)
     if classes is None and len(found) < 2:

@@ -38,7 +38,8 @@ def prepare(events_E: np.ndarray, spec: DatasetSpec, place: object, name: str, o
 
     Raises `DataError` for an event outside of the sensor; `NothingSeenError` where none is left.
     """
-    if np.any(events_E["t"][1:] < events_E["t"][:-1]):
+    times_E = np.ascontiguousarray(events_E["t"])
+    if (times_E[1:] < times_E[:-1]).any():
         # In order of arrival on the bus; steps are cut by searching for times, which needs them sorted.
         events_E = events_E[np.argsort(events_E["t"], kind="stable")]
     if origin:

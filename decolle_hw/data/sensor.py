@@ -52,11 +52,12 @@ def to_inputs(events_E: np.ndarray, spec: DatasetSpec, place: object) -> np.ndar
 def require_inside(events_E: np.ndarray, sensor: tuple[int, int], spec: DatasetSpec, place: object) -> None:
     """Raises `DataError` for the first event outside of a sensor of (height, width) pixels, with a remedy."""
     height, width = sensor
-    outside = (events_E["x"] >= width) | (events_E["y"] >= height) | (events_E["x"] < 0) | (events_E["y"] < 0)
+    x, y = (np.ascontiguousarray(events_E[field]) for field in "xy")
+    outside = (x >= width) | (y >= height) | (x < 0) | (y < 0)
     if not outside.any():
         return
     first = int(np.argmax(outside))
-    rows, columns = max(height, int(events_E["y"].max()) + 1), max(width, int(events_E["x"].max()) + 1)
+    rows, columns = max(height, int(y.max()) + 1), max(width, int(x.max()) + 1)
     if (rows, columns) == (height, width):
         remedy = "coordinates count from 0; mend or remove the recording"
     elif spec.name == "dvs_gesture":
@@ -71,6 +72,6 @@ def require_inside(events_E: np.ndarray, sensor: tuple[int, int], spec: DatasetS
         blocks = [-(-rows // spec.block[0]), -(-columns // spec.block[1])]
         remedy = f"set dataset.input_shape to at least {[spec.input_shape[0], *blocks]}"
     raise DataError(
-        f"{place}: event {first} at x={events_E['x'][first]}, y={events_E['y'][first]} is outside of the "
+        f"{place}: event {first} at x={x[first]}, y={y[first]} is outside of the "
         f"sensor of {height}x{width} (height x width) pixels; {remedy}"
     )

@@ -2,7 +2,8 @@
 
 The results lie beside the binned recordings (`cache.folder`), one small JSON file for each folder of recordings, under
 name, size, time of the last change and the source text of the readers. A damaged file counts as none, and where nothing
-can be written everything is read again next time. What could not be read is never remembered.
+can be written everything is read again next time. What could not be read is never remembered; what was read before an
+interrupt is.
 """
 
 # R recordings
@@ -11,9 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from decolle_hw.errors import DataError, UsageError
 Progress = Callable[[int, int], None]
 NUMBERS = ("events", "first_us", "last_us", "height", "width", "polarities")
 LARGEST_PIECE = 64  # recordings per errand of a process
+State = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 
 
 @dataclass(frozen=True)
@@ -52,24 +54,34 @@ class Surveyed:
         return self.last_us - self.first_us
 
 
-def survey_files(files: Sequence[Path], workers: int = 0, progress: Progress | None = None) -> tuple[Surveyed, ...]:
+REMEMBERED = tuple(field.name for field in fields(Surveyed) if field.name not in ("file", "error"))
+
+
+def survey_files(
+    files: Sequence[Path], workers: int = 0, progress: Progress | None = None, keep: bool = True
+) -> tuple[Surveyed, ...]:
     """(R,) what each recording is like, in the order given. Never more than a block of a recording is in memory.
 
     Args:
         workers: processes that read what is not remembered; 0: this one.
         progress: called with (recordings done, R).
+        keep: use and write what is remembered; otherwise all are read, and nothing is written.
 
     A recording that cannot be used raises nothing: its `error` says why.
     """
-    known = _remembered(files)
+    # Before they are read: of a file that is written to meanwhile nothing is remembered that is not so.
+    states = {file: _state(file) for file in files} if keep else {}
+    known = _remembered(states)
     found: dict[Path, Surveyed] = {}
     missing = [file for file in dict.fromkeys(files) if file not in known]
-    with closing(_survey(missing, workers)) as pieces:
-        for done, surveyed in enumerate(pieces, len(files) - len(missing) + 1):
-            found[surveyed.file] = surveyed
-            if progress is not None:
-                progress(done, len(files))
-    _remember(found.values())
+    try:
+        with closing(_survey(missing, workers)) as pieces:
+            for done, surveyed in enumerate(pieces, len(files) - len(missing) + 1):
+                found[surveyed.file] = surveyed
+                if progress is not None:
+                    progress(done, len(files))
+    finally:
+        _remember([one for one in found.values() if one.error is None], states)
     known.update(found)
     return tuple(known[file] for file in files)
 
@@ -123,32 +135,30 @@ def _version() -> str:
     return digest.hexdigest()
 
 
-def _remembered(files: Iterable[Path]) -> dict[Path, Surveyed]:
+def _remembered(states: Mapping[Path, State | None]) -> dict[Path, Surveyed]:
     """Those of the files that were read before and have not changed since."""
     known = {}
-    for folder, members in _by_folder(files).items():
+    for folder, members in _by_folder(states).items():
         kept = _read_kept(folder)
         for file in members:
-            entry = kept.get(file.name)
-            state = _state(file)
-            if not (isinstance(entry, list) and len(entry) == 2) or state is None or entry[0] != state:
-                continue
-            surveyed = _surveyed(file, entry[1])
-            if surveyed is not None:
-                known[file] = surveyed
+            match kept.get(file.name):
+                case [[size, time], values] if (size, time) == states[file]:
+                    surveyed = _surveyed(file, values)
+                    if surveyed is not None:
+                        known[file] = surveyed
     return known
 
 
-def _remember(surveyed: Iterable[Surveyed]) -> None:
-    good = {one.file: one for one in surveyed if one.error is None}
+def _remember(surveyed: Iterable[Surveyed], states: Mapping[Path, State | None]) -> None:
+    """Those whose states are known."""
+    good = {one.file: one for one in surveyed if states.get(one.file) is not None}
     for folder, members in _by_folder(good).items():
         target = _file_of(folder)
         if target is None:
             return
         kept = _read_kept(folder)
         for file in members:
-            values = {name: value for name, value in asdict(good[file]).items() if name not in ("file", "error")}
-            kept[file.name] = [_state(file), values]
+            kept[file.name] = [states[file], {name: getattr(good[file], name) for name in REMEMBERED}]
         try:
             with new_file(target) as partial:
                 partial.write_text(json.dumps({"version": _version(), "files": kept}), encoding="ascii")
@@ -163,12 +173,12 @@ def _by_folder(files: Iterable[Path]) -> dict[Path, list[Path]]:
     return folders
 
 
-def _state(file: Path) -> list[int] | None:
+def _state(file: Path) -> State | None:
     try:
         status = file.stat()
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return status.st_size, status.st_mtime_ns
 
 
 def _file_of(folder: Path) -> Path | None:

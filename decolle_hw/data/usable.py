@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from decolle_hw.data.folder import NOT_A_RECORDING
 from decolle_hw.data.recordings import Skipped
 from decolle_hw.data.source import Source
-from decolle_hw.data.survey import Surveyed, survey_files
+from decolle_hw.data.survey import Progress, Surveyed, survey_files
 from decolle_hw.errors import DataError
 from decolle_hw.spec import DatasetSpec
 
@@ -54,12 +54,20 @@ class Usable(NamedTuple):
     skipped: tuple[Skipped, ...]
 
 
-def usable(source: FileSource, spec: DatasetSpec, *, needs_every_class: bool, all_were_read: bool = False) -> Usable:
+def usable(
+    source: FileSource,
+    spec: DatasetSpec,
+    *,
+    needs_every_class: bool,
+    all_were_read: bool = False,
+    progress: Progress | None = None,
+) -> Usable:
     """The recordings of a source that can be read, with what is known of each.
 
     Args:
         needs_every_class: an error where a class has recordings, but none that can be used.
         all_were_read: before, and have not changed since, so that there is nothing to be found out.
+        progress: called with (done, total) while they are surveyed.
 
     Raises `DataError` with `strict` for the first that cannot be used, else where none is left.
     """
@@ -68,7 +76,7 @@ def usable(source: FileSource, spec: DatasetSpec, *, needs_every_class: bool, al
     strays = [Skipped(f"{file.parent.name}/{file.name}", f"{file}: {NOT_A_RECORDING}") for file in source.strays]
     if all_were_read or (spec.strict and spec.time_window is None):
         return Usable(source, (), tuple(strays))  # with `strict` reading will tell
-    surveyed = tuple(survey_files(source.files, workers=spec.workers))
+    surveyed = tuple(survey_files(source.files, spec.workers, progress, keep=spec.cache))
     bad = np.array([each.error is not None for each in surveyed], bool)
     if spec.strict and bad.any():
         raise DataError(_reason(surveyed[int(np.argmax(bad))]))

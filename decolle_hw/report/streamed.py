@@ -46,6 +46,7 @@ def summary_json(streamed: Streamed) -> dict[str, Any]:
             "begin_us": counts.begin_us,
             "events": counts.events,
             "events_not_seen": counts.unseen,
+            "events_noise": counts.noise,
             "events_late": counts.late,
             "largest_delay_us": counts.largest_delay_us,
             "clock_jumps": counts.jumps,
@@ -123,6 +124,10 @@ def notes(streamed: Streamed) -> list[str]:
         found.append(
             f"{counts.late:,} of {counts.events:,} events came when their step was over, by up to "
             f"{counts.largest_delay_us:,} us, and were not used; raise --tolerance if there are many"
+        )
+    if counts.noise:
+        found.append(
+            f"{counts.noise:,} of {counts.events:,} events had none beside them shortly before and were dropped as noise"
         )
     if counts.unseen:
         found.append(f"{counts.unseen:,} of {counts.events:,} events lie outside of the centre that the network sees")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from decolle_hw.compiler.program import Program
 from decolle_hw.data.prepare import ZERO_IS_ITS_START
 from decolle_hw.errors import UsageError
 from decolle_hw.spec import DatasetSpec, model_spec_from_yaml
-from decolle_hw.spec_transforms import EVENT_TRANSFORMS
+from decolle_hw.spec_transforms import without_random
+
+DENOISE = "Denoise"  # the transform that does the same as `dataset.denoise`
 
 
 def stream_dataset(program: Program, deltat: int | None) -> DatasetSpec:
@@ -25,15 +29,23 @@ def stream_dataset(program: Program, deltat: int | None) -> DatasetSpec:
             "for networks from elsewhere)"
         )
     spec = model_spec_from_yaml(program.spec_yaml, f"description inside {program.name}.net").dataset
-    if spec.denoise is not None:
-        _refuse(program, "dataset.denoise", "is made on whole recordings and not yet on a stream")
-    for entry in spec.transforms:
-        for name in entry:
-            if not EVENT_TRANSFORMS[name].random:  # the random ones are for training alone
-                _refuse(program, f"dataset.transforms {name}", "is made on whole recordings and not yet on a stream")
+    for name, _ in _steady_transforms(spec):
+        if name != DENOISE:
+            _refuse(program, f"dataset.transforms {name}", "is made on whole recordings and not yet on a stream")
     if spec.sensors[-1] != spec.sensor:
         _refuse(program, "dataset.transforms", "changes the size of the sensor")
     return spec
+
+
+def filter_times(spec: DatasetSpec) -> list[float]:
+    """Microseconds of each filter against noise that its events go through, in this order."""
+    first = [] if spec.denoise is None else [float(spec.denoise)]
+    return first + [float(arguments["filter_time"]) for name, arguments in _steady_transforms(spec) if name == DENOISE]
+
+
+def _steady_transforms(spec: DatasetSpec) -> list[tuple[str, dict[str, Any]]]:
+    """Without the random ones, which are for training alone."""
+    return [(name, arguments) for entry in without_random(spec.transforms) for name, arguments in entry.items()]
 
 
 def origin_of(spec: DatasetSpec, format: str | None) -> int | None:

@@ -19,9 +19,10 @@ from decolle_hw.errors import DataError, UsageError
 from decolle_hw.execution import Backend
 from decolle_hw.sim.compare import Comparison
 from decolle_hw.spec import DatasetSpec
-from decolle_hw.streaming.aim import origin_of
+from decolle_hw.streaming.aim import filter_times, origin_of
 from decolle_hw.streaming.decision import SlidingDecision
 from decolle_hw.streaming.engines import Engine, LastLayer, open_engine
+from decolle_hw.streaming.holding import DenoisedInputs
 from decolle_hw.streaming.latency import latency_steps
 from decolle_hw.streaming.pixels import PixelTable
 from decolle_hw.streaming.source import Opened
@@ -42,6 +43,7 @@ class StreamSettings:
     tolerance: int | None = None  # microseconds that an event may be late; None: one step
     max_gap: int | None = None  # microseconds of silence, at most; None: 10 s, or 100 steps where these are longer
     realtime: bool = False  # replay at its own pace
+    live: int | None = None  # microseconds without an event after which time goes on by our clock; None: never
 
 
 class Decision(NamedTuple):
@@ -111,6 +113,7 @@ class StreamSession:
         self._ends_us: deque[int] = deque()  # of steps that are not decided on yet
         self._engine: Engine | None = None
         self._source: Opened | None = None
+        self._heard: tuple[float, int] | None = None  # when the last events came: by our clock, by the sensor's
         self.last: Decision | None = None  # of every step
         self._last_told: Decision | None = None
 
@@ -121,23 +124,12 @@ class StreamSession:
             DataError: events that cannot be used, or none at all.
             DecolleHwError: a Lava process failed or died.
         """
-        settings, deltat = self.settings, self.spec.deltat
-        tolerance = self.tolerance
-        max_gap = max(LONGEST_GAP_US, 100 * deltat, 2 * tolerance) if settings.max_gap is None else settings.max_gap
-        if tolerance >= max_gap:
-            raise UsageError(
-                f"--max-gap {max_gap}: must be above the tolerance of {tolerance} us, or late events would be jumps of "
-                "the clock"
-            )
-        binning = Binning(
-            PixelTable(self.spec), deltat,
-            origin=origin_of(self.spec, source.format), tolerance=tolerance, max_gap=max_gap, place=source.place,
-            most=max(1, REALTIME_PIECE_US // deltat) if settings.realtime else AT_ONCE,
-        )  # fmt: skip
+        binning = self._binning(source)
         self._counts, self._source = binning.counts, source
+        settings = self.settings
         with open_engine(self.program, settings.backend, settings.reset_every) as self._engine:
             for events_E in source.blocks:
-                for steps in binning.add(events_E):
+                for steps in self._pass_time(binning) if events_E is None else self._add(binning, events_E):
                     yield from self._take(steps)
             if not self._counts.events:
                 raise DataError(f"{source.place}: no events came; the stream was empty")
@@ -148,6 +140,36 @@ class StreamSession:
                     yield from self._take(steps)
             if not settings.reset_every:
                 yield from self._decide(self._timed(self._engine.end_recording))
+
+    def _binning(self, source: Opened) -> Binning:
+        settings, deltat, tolerance = self.settings, self.spec.deltat, self.tolerance
+        max_gap = max(LONGEST_GAP_US, 100 * deltat, 2 * tolerance) if settings.max_gap is None else settings.max_gap
+        if tolerance >= max_gap:
+            raise UsageError(
+                f"--max-gap {max_gap}: must be above the tolerance of {tolerance} us, or late events would be jumps of "
+                "the clock"
+            )
+        table, filters = PixelTable(self.spec), filter_times(self.spec)
+        return Binning(
+            table, deltat,
+            origin=origin_of(self.spec, source.format), tolerance=tolerance, max_gap=max_gap, place=source.place,
+            most=max(1, REALTIME_PIECE_US // deltat) if settings.realtime else AT_ONCE,
+            waiting=DenoisedInputs(deltat, table.inputs, self.spec.sensor, filters, settings.reset_every)
+            if filters else None,
+        )  # fmt: skip
+
+    def _add(self, binning: Binning, events_E: np.ndarray) -> Iterator[Steps]:
+        """The steps that are over when these events have come."""
+        arrived = self._clock()
+        yield from binning.add(events_E)
+        self._heard = arrived, binning.latest_us
+
+    def _pass_time(self, binning: Binning) -> Iterator[Steps]:
+        """Nothing came: the clock of the sensor goes on as ours does, `settings.live` behind it."""
+        if self.settings.live is not None and self._heard is not None:
+            arrived, latest_us = self._heard
+            silence_us = int((self._clock() - arrived) * 1e6)
+            yield from binning.pass_time(latest_us + silence_us - self.settings.live)
 
     def summary(self) -> Streamed:
         """So far."""

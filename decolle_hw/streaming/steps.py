@@ -4,7 +4,8 @@ A step is over when an event comes that is later than its end by the tolerance. 
 any order; an event of a step that is over is late, counted, and not used. What is late depends on the order of the
 events alone, never on the blocks in which they are read.
 
-Only what belongs to steps that are not over is held: at most (tolerance / deltat + 2) frames.
+Only what belongs to steps that are not over is held: at most (tolerance / deltat + 2) frames, or, where noise is
+dropped, the events of so many steps.
 """
 
 # E events, K steps, I inputs
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from decolle_hw.streaming.holding import Inputs, Waiting
 from decolle_hw.streaming.pixels import UNSEEN, PixelTable
 
 AT_ONCE = 64  # steps handed out together, at most
@@ -40,6 +42,7 @@ class Counts:
     begin_us: int = 0  # when step 0 began, by the clock of the sensor
     events: int = 0  # that came
     unseen: int = 0  # of pixels that the network does not see
+    noise: int = 0  # without another one beside them shortly before
     late: int = 0  # of steps that were over
     largest_delay_us: int = 0  # of the late ones
     held: int = 0  # entries of steps that are not over, at most
@@ -63,11 +66,12 @@ class Binning:
         max_gap: a jump of the clock by more microseconds is shortened to this, one backwards taken as a restart.
         most: steps handed out together.
         place: what messages call the stream.
+        waiting: what events are held in until their step is over; None: all of them count.
     """
 
     def __init__(
         self, table: PixelTable, deltat: int, *, origin: int | None, tolerance: int, max_gap: int, place: str,
-        most: int = AT_ONCE,
+        most: int = AT_ONCE, waiting: Waiting | None = None,
     ) -> None:  # fmt: skip
         assert tolerance < max_gap, "or what is tolerated would be a jump"
         self.counts = Counts()
@@ -78,7 +82,12 @@ class Binning:
         self._previous = self._origin  # time of the event before
         self._latest = self._origin  # of all events since the clock started
         self._over = 0  # steps that were handed out
-        self._held = np.zeros(0, np.int64)  # step * I + input, ascending
+        self._held: Waiting = Inputs(deltat, table.inputs) if waiting is None else waiting
+
+    @property
+    def latest_us(self) -> int:
+        """The clock of the sensor: of its latest event, or what `pass_time` said since."""
+        return self._latest
 
     def add(self, events_E: np.ndarray) -> Iterator[Steps]:
         """The steps that are over now. Raises `DataError` for an event outside of the sensor."""
@@ -95,8 +104,14 @@ class Binning:
         for number, (start, stop) in enumerate(itertools.pairwise([0, *jumps, len(t_E)])):
             if number:
                 yield from self._jump(int(t_E[start]))
-            yield from self._continue(t_E[start:stop], input_E[start:stop])
+            yield from self._continue(events_E[start:stop], input_E[start:stop])
         self._previous = int(t_E[-1])
+
+    def pass_time(self, until_us: int) -> Iterator[Steps]:
+        """The steps that are over as if an event had come at that time, by the clock of the sensor."""
+        if self.counts.events and until_us > self._latest:
+            self._previous = self._latest = until_us
+            yield from self._hand_out((until_us - self._origin - self._tolerance) // self._deltat)
 
     def finish(self) -> Iterator[Steps]:
         """What is left at the end of the stream, up to the step of its latest event."""
@@ -107,10 +122,10 @@ class Binning:
         """So many empty steps more."""
         yield from self._hand_out(self._over + steps)
 
-    def _continue(self, t_E: NDArray[np.int64], input_E: NDArray[np.int64]) -> Iterator[Steps]:
-        if not len(t_E):
+    def _continue(self, events_E: np.ndarray, input_E: NDArray[np.int64]) -> Iterator[Steps]:
+        if not len(events_E):
             return
-        since_E = t_E - self._origin
+        since_E = events_E["t"].astype(np.int64) - self._origin
         step_E = since_E // self._deltat
         latest_E = np.maximum.accumulate(np.concatenate([[self._latest - self._origin], since_E]))
         over_E = np.maximum(
@@ -121,11 +136,9 @@ class Binning:
             self.counts.late += int(late_E.sum())
             behind = int((latest_E[:-1] - since_E)[late_E].max())
             self.counts.largest_delay_us = max(self.counts.largest_delay_us, behind)
-        seen_E = input_E != UNSEEN
-        self.counts.unseen += int((~seen_E).sum())
-        kept_E = seen_E & ~late_E
-        added = step_E[kept_E] * self._table.inputs + input_E[kept_E]
-        self._held = np.unique(np.concatenate([self._held, added]))
+        self.counts.unseen += int((input_E == UNSEEN).sum())
+        x_E, y_E = events_E["x"].astype(np.int64), events_E["y"].astype(np.int64)
+        self._held.add(since_E[~late_E], x_E[~late_E], y_E[~late_E], input_E[~late_E])
         self._latest = self._origin + int(latest_E[-1])
         yield from self._hand_out(int(over_E[-1]))
         self.counts.held = max(self.counts.held, len(self._held))
@@ -137,9 +150,9 @@ class Binning:
         while self._over < stop:
             count = min(self._most, stop - self._over)
             frames_KI = np.zeros((count, inputs), np.uint8)
-            ready = int(np.searchsorted(self._held, (self._over + count) * inputs))
-            frames_KI.reshape(-1)[self._held[:ready] - self._over * inputs] = 1
-            self._held = self._held[ready:]
+            active = self._held.take(self._over + count)
+            frames_KI.reshape(-1)[active - self._over * inputs] = 1
+            self.counts.noise = self._held.noise
             first = self._over
             self._over += count
             yield Steps(first, self._origin + first * self._deltat, frames_KI)

@@ -46,24 +46,33 @@ def unwrap(counter_E: NDArray[np.int64], clock: Clock) -> tuple[NDArray[np.int64
     if bits is None:
         return counter_E, Clock(None, 0, last)
     period = 1 << bits
-    step_E = np.diff(counter_E, prepend=start)
+    step_E = steps(counter_E, start)
+    if not clock.wraps and step_E.min() >= -(period // 2) and step_E.max() <= period - period // EDGE_SHARE:
+        return counter_E, Clock(clock.bits, 0, last)
     back_E = step_E > period - period // EDGE_SHARE
     change_E = (step_E < -(period // 2)).astype(np.int64) - back_E
-    if not change_E.any() and not clock.wraps:
-        return counter_E, Clock(clock.bits, 0, last)
     wraps_E = clock.wraps + np.cumsum(change_E)
     # A step back from before the first start is a real pause: where the sum would fall below zero, it stays there.
     wraps_E -= np.minimum(np.minimum.accumulate(wraps_E), 0)
     return counter_E + period * wraps_E, Clock(bits, int(wraps_E[-1]), last)
 
 
+def steps(values_E: NDArray[np.int64], before: int) -> NDArray[np.int64]:
+    """How much each value is larger than the one before it; before the first stands `before`."""
+    step_E = np.empty_like(values_E)
+    step_E[:1] = values_E[:1] - before
+    np.subtract(values_E[1:], values_E[:-1], out=step_E[1:])
+    return step_E
+
+
 def _guessed_bits(counter_E: NDArray[np.int64], start: int) -> int | None:
     """Width of a counter that jumps from its end to its beginning; signed ones jump to their negative end."""
-    before_E = np.concatenate([[start], counter_E[:-1]])
-    back_E = counter_E - before_E < -(1 << (USUAL_BITS[0] - 1))
+    step_E = steps(counter_E, start)
+    back_E = step_E < -(1 << (USUAL_BITS[0] - 1))
     if not back_E.any():
         return None
-    before_J, after_J = before_E[back_E], counter_E[back_E]
+    after_J = counter_E[back_E]
+    before_J = after_J - step_E[back_E]
     for bits in USUAL_BITS:
         period = 1 << bits
         for first in (0, -period // 2):  # unsigned, signed

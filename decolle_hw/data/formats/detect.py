@@ -20,7 +20,7 @@ MAGIC = {
 PROPHESEE = re.compile(rb"%\s?[A-Za-z]")
 PROPHESEE_RAW = {"2.0": "evt2", "3.0": "evt3", "2.1": "evt2.1", "EVT2": "evt2", "EVT3": "evt3", "EVT21": "evt2.1"}
 EVT_LINE = re.compile(rb"^% ?(?:evt (\d\.\d)|format (EVT\d+))", re.MULTILINE)
-TEXT = frozenset(string.printable.encode("ascii"))
+TEXT = string.printable.encode("ascii")
 OTHER_FILES = {
     b"\x1f\x8b": "a gzip archive",
     b"7z\xbc\xaf": "a 7z archive",
@@ -49,7 +49,7 @@ def detect(head: bytes, suffix: str, place: str) -> str:
             return name
     if PROPHESEE.match(head) and b"\n" in head:
         return _prophesee(head, place)
-    is_text = TEXT.issuperset(head)
+    is_text = not head.translate(None, TEXT)
     if suffix == ".bin" and not is_text:
         return "nmnist"
     if suffix in (".csv", ".txt") and is_text:

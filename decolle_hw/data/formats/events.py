@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from decolle_hw.data.formats.clock import steps
 from decolle_hw.errors import DataError
 
 # Equal to tonic.io.events_struct, which cannot be had without importing torch.
@@ -68,15 +69,19 @@ class Tally:
 
     def add(self, block: Block, opened: Opened, place: str) -> Tally:
         """With one more block. Raises `DataError` for a negative time among others, and for a place off the sensor."""
-        events_E, t_E = block.events, block.events["t"]
+        events_E = block.events
         if not len(events_E):
             return replace(self, wraps=block.wraps, left_out=block.left_out)
-        self._require_order_of_signs(t_E, place)
+        # A column of records is a slow thing to look through again and again.
+        t_E = np.ascontiguousarray(events_E["t"])
+        least, most = int(t_E.min()), int(t_E.max())
+        if least < 0:
+            self._require_order_of_signs(t_E, place)
         if opened.sensor_size is not None:
             self._require_inside(events_E, opened.sensor_size, place)
-        steps_E = np.diff(t_E, prepend=self.previous_us if self.events else t_E[0])
-        least, most = int(t_E.min()), int(t_E.max())
-        polarities_E = events_E["p"]
+        steps_E = steps(t_E, self.previous_us if self.events else int(t_E[0]))
+        largest_step_back_us = -int(steps_E.min())
+        on = int(np.count_nonzero(events_E["p"]))
         return replace(
             self,
             events=self.events + len(events_E),
@@ -84,10 +89,10 @@ class Tally:
             last_us=max(most, self.last_us) if self.events else most,
             height=max(self.height, int(events_E["y"].max()) + 1),
             width=max(self.width, int(events_E["x"].max()) + 1),
-            on=self.on or bool(polarities_E.any()),
-            off=self.off or not bool(polarities_E.all()),
-            late=self.late + int(np.count_nonzero(steps_E < 0)),
-            largest_step_back_us=max(self.largest_step_back_us, -int(steps_E.min())),
+            on=self.on or on > 0,
+            off=self.off or on < len(events_E),
+            late=self.late + (int(np.count_nonzero(steps_E < 0)) if largest_step_back_us > 0 else 0),
+            largest_step_back_us=max(self.largest_step_back_us, largest_step_back_us),
             wraps=block.wraps,
             left_out=block.left_out,
             previous_us=int(t_E[-1]),
@@ -134,8 +139,6 @@ class Tally:
     def _require_order_of_signs(self, t_E: NDArray[np.int64], place: str) -> None:
         """A clock may start below zero; single times below zero among others are damage."""
         negative_E = t_E < 0
-        if not negative_E.any():
-            return
         wrong_E = negative_E & (np.logical_or.accumulate(~negative_E) | self.non_negative)
         if wrong_E.any():
             at = int(np.argmax(wrong_E))

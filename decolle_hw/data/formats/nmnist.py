@@ -34,19 +34,22 @@ def open_nmnist(stream: BinaryIO, place: str) -> Opened:
 def _blocks(stream: BinaryIO, place: str) -> Iterator[Block]:
     clock, overflows = Clock(COUNTER_BITS), 0
     for piece in pieces(stream, RECORD_BYTES, place, TITLE):
-        bytes_N5 = np.frombuffer(piece, np.uint8).reshape(-1, RECORD_BYTES)
-        is_overflow_N = bytes_N5[:, 1] == OVERFLOW_ROW
-        bytes_E5 = bytes_N5[~is_overflow_N]
-        t_E, clock = unwrap(_counter(bytes_E5), clock)
-        overflows_N = overflows + np.cumsum(is_overflow_N)
-        overflows = int(overflows_N[-1])
-        events_E = np.empty(len(bytes_E5), EVENTS)
-        events_E["x"], events_E["y"] = bytes_E5[:, 0], bytes_E5[:, 1]
-        events_E["t"] = t_E + OVERFLOW_US * overflows_N[~is_overflow_N]
-        events_E["p"] = bytes_E5[:, 2] >> 7
+        # Columns that lie together in memory: most of the time of reading thousands of small files goes here.
+        bytes_5E = np.ascontiguousarray(np.frombuffer(piece, np.uint8).reshape(-1, RECORD_BYTES).T)
+        is_overflow_N = bytes_5E[1] == OVERFLOW_ROW
+        overflows_E: NDArray[np.int64] | int = overflows
+        if is_overflow_N.any():
+            overflows_N = overflows + np.cumsum(is_overflow_N)
+            overflows = int(overflows_N[-1])
+            bytes_5E, overflows_E = bytes_5E[:, ~is_overflow_N], overflows_N[~is_overflow_N]
+        t_E, clock = unwrap(_counter(bytes_5E), clock)
+        events_E = np.empty(len(t_E), EVENTS)
+        events_E["x"], events_E["y"] = bytes_5E[:2]
+        events_E["t"] = t_E + OVERFLOW_US * overflows_E
+        events_E["p"] = bytes_5E[2] >> 7
         yield Block(events_E, clock.wraps)
 
 
-def _counter(bytes_E5: NDArray[np.uint8]) -> NDArray[np.int64]:
-    high_E, middle_E, low_E = (bytes_E5[:, column].astype(np.int64) for column in (2, 3, 4))
+def _counter(bytes_5E: NDArray[np.uint8]) -> NDArray[np.int64]:
+    high_E, middle_E, low_E = bytes_5E[2:].astype(np.int64)
     return (high_E & 127) << 16 | middle_E << 8 | low_E

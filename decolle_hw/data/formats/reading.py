@@ -62,8 +62,9 @@ def read_events(file: Path) -> Recorded:
             tally = tally.add(block, opened, place)
             parts.append(block.events)
         tally.require_events(file)
-    events_E = np.concatenate(parts)
-    events_E["t"] += tally.shift_us
+    events_E = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if tally.shift_us:
+        events_E["t"] += tally.shift_us
     if tally.late:
         events_E = events_E[np.argsort(events_E["t"], kind="stable")]
     return Recorded(events_E, opened.sensor_size, opened.format, opened.notes + tally.notes)
@@ -133,6 +134,6 @@ def _shifted(opened: Opened, place: str) -> Iterator[np.ndarray]:
             raise DataError(
                 f"{place}: goes back to {tally.first_us} us, before its start at {-shift_us} us; export it again"
             )
-        events_E = block.events
-        events_E["t"] += shift_us
-        yield events_E
+        if shift_us:
+            block.events["t"] += shift_us
+        yield block.events
