@@ -42,7 +42,7 @@ def new_file(path: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        partial.chmod(0o666 & ~_umask())
+        partial.chmod(0o666 & ~umask())
         os.replace(partial, path)
     except OSError as error:
         raise _cannot_write(path, error) from None
@@ -50,8 +50,8 @@ def new_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    """mkstemp makes files that only their owner may read; the finished file gets what the user's umask says."""
+def umask() -> int:
+    """What the user's umask says; files of mkstemp and folders of mkdtemp are only for their owner until then."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

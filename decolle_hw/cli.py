@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
-import traceback
 
 import click
 
@@ -95,6 +95,7 @@ def main() -> None:
             os._exit(TERMINATED)  # a worker of Lava, forked with this handler: nothing of ours to clean up
         raise Terminated
 
+    _take_any_name()
     signal.signal(signal.SIGTERM, terminated)  # so that temporary files go, as they do on Ctrl-C
     reporting = Reporting()
     try:
@@ -122,9 +123,18 @@ def main() -> None:
         _unexpected(error, reporting)
 
 
+def _take_any_name() -> None:
+    """Names of files need not be UTF-8, and no message about one may fail: what cannot be written is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _unexpected(error: Exception, reporting: Reporting) -> None:
     """What no part of the library has foreseen."""
     if reporting.verbose:
+        import traceback
+
         traceback.print_exception(error)
     if isinstance(error, OSError) and error.errno is not None:
         if error.filename is None:  # standard output is full

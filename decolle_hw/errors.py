@@ -6,7 +6,6 @@ exit code 1 (a check was run and did not hold). Anything else that escapes is a 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 
@@ -51,6 +50,8 @@ def listed(heading: str, problems: Sequence[object]) -> str:
 
 def nearest(wrong: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt name: `did you mean 'digits'? Known: digits, digits-cuba`."""
+    import difflib  # here, as --help needs this module and never a remedy
+
     known = sorted(known)
     close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""

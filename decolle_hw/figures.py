@@ -11,14 +11,14 @@ import numpy as np
 
 from decolle_hw.atomic import new_file
 from decolle_hw.compiler.program import Program
+from decolle_hw.palette import BLUE, GREEN, LINES, VERMILION
 from decolle_hw.sim.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe-Ito, readable with colour-blind eyes
-ON, OFF, DECIDED, OTHERS, BURN_IN = "#D55E00", "#0072B2", "#009E73", "#BBBBBB", "#F0F0F0"
-LAYER_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"))
+ON, OFF, DECIDED, OTHERS, BURN_IN = VERMILION, BLUE, GREEN, "#BBBBBB", "#F0F0F0"
+LAYER_MARKERS = "os^Dv"
 MAX_DOT_ROWS = 128  # neurons of a layer that get a row of dots; more would be a grey area
 SHORT_WORD = 40  # characters of a class name that fit beside a curve
 
@@ -122,7 +122,7 @@ def _learning_curve(axes: Axes, history: list[dict[str, Any]]) -> None:
     epochs = [record["epoch"] for record in history]
     for index in range(len(history[0]["test_accuracy"])):
         accuracy = [100 * record["test_accuracy"][index] for record in history]
-        colour, marker = LAYER_STYLES[index % len(LAYER_STYLES)]
+        colour, marker = LINES[index % len(LINES)], LAYER_MARKERS[index % len(LAYER_MARKERS)]
         axes.plot(epochs, accuracy, color=colour, marker=marker, markersize=4, label=f"float layer {index}")
     axes.set_title("test accuracy of each layer's readout [%]", fontsize=10)
     axes.set_xlabel("epoch")

@@ -254,8 +254,8 @@ def dataset_of(program: Program, dataset: str | None) -> DatasetSpec:
     if program.input_shape[0] > 2 or program.input_shape[:2] == (1, 1):
         raise UsageError(
             f"--data {dataset}: {program.name} takes {'x'.join(map(str, program.input_shape))} inputs, but events of a "
-            f"camera have one or two polarities, rows and columns; give --data FILE.npz with spikes (recordings, steps, "
-            f"{program.num_inputs}) and labels"
+            f"camera have one or two polarities, rows and columns; give --data FILE.npz with spikes (recordings, "
+            f"steps, {program.num_inputs}) and labels"
         )
     return DatasetSpec(
         name="folder", path=dataset, input_shape=list(program.input_shape), chunk_size_test=program.steps

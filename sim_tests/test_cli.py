@@ -112,9 +112,12 @@ def test_verify_exits_1_on_a_mismatch(workplace, decolle_hw, monkeypatch):
 
 
 def test_verify_random_networks(decolle_hw):
-    outcome = decolle_hw("verify", "--random", "2", "--seed", "3")
+    outcome = decolle_hw("verify", "--random", "2", "--seed", "3", "--json", "-")
     assert outcome.code == 0, outcome.err
-    assert "decolle" in outcome.out and "cuba" in outcome.out and " 0 mismatches" in outcome.out
+    assert "decolle" in outcome.err and "cuba" in outcome.err and " 0 mismatches" in outcome.err
+    networks = json.loads(outcome.out)["networks"]
+    assert [network["neuron"] for network in networks] == ["decolle", "cuba"]
+    assert all(network["mismatches"] == 0 < network["compared"] for network in networks)
 
 
 def test_a_seed_repeats_itself(tmp_path, decolle_hw, monkeypatch):

@@ -60,9 +60,10 @@ def test_report_holds_a_placement_that_can_be_checked(compiled):
 
 
 def test_stages_are_listed_and_saved(compiled, runs, decolle_hw, tmp_path):
-    listed = decolle_hw("compile", "--stages")
+    listed = decolle_hw("compile", "--stages", "--json", str(tmp_path / "stages.json"))
     names = ["normalise", "pooling", "delays", "learning", "tiles"]
     assert listed.code == 0 and [name for name in names if name in listed.out] == names
+    assert [one["stage"] for one in json.loads((tmp_path / "stages.json").read_text())["stages"]] == names
     outcome = decolle_hw(
         "compile", str(compiled / "tiny.net"), "--dry-run", "--plastic", "1", "--save-stages", str(tmp_path / "s")
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
 
 from decolle_hw.cli import cli
 from decolle_hw.library import shipped_names
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def offered(*words: str) -> list[str]:
@@ -81,19 +86,30 @@ def test_another_shell(decolle_hw):
     assert found.code == 2 and "tcsh" in found.err and found.err.count("\n") == 1
 
 
-def test_nothing_heavy_is_imported():
-    """As bash asks for it; in a process of its own, which imports only what completing needs."""
-    code = (
-        "import os, sys\n"
-        "os.environ.update(_DECOLLE_HW_COMPLETE='bash_complete', COMP_WORDS='decolle-hw train dig', COMP_CWORD='2')\n"
-        "sys.argv = ['decolle-hw']\n"
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash on this machine")
+def test_bash_gets_the_names_and_nothing_heavy_is_imported(decolle_hw, tmp_path):
+    """What a press of TAB does: the function of the script, which asks the command, in a process of its own."""
+    program = tmp_path / "decolle-hw"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
         "from decolle_hw.cli import main\n"
         "try:\n"
         "    main()\n"
         "finally:\n"
         "    heavy = {'torch', 'numpy', 'tonic', 'lava', 'pydantic', 'rich', 'yaml'} & sys.modules.keys()\n"
-        "    print('imported', sorted(heavy))\n"
+        "    print('imported', sorted(heavy), file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "plain,digits\nplain,digits-cuba\nimported []\n"
+    program.chmod(0o755)
+    (tmp_path / "script").write_text(decolle_hw("completion", "bash").out)
+    pressed = (
+        ". ./script; COMP_WORDS=(decolle-hw train digits-c); COMP_CWORD=2; _decolle_hw_completion decolle-hw; "
+        'echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-c", pressed], capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {
+            "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])
+        },
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "digits-cuba\n", "imported []\n")

@@ -1,6 +1,7 @@
 """Folders of recordings: N-MNIST is read as its bytes say, unusable folders are named with a remedy."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def test_unknown_class_of_the_network(tmp_path):
     make_folder(tmp_path, {"clap": 1, "wave": 2})
     with pytest.raises(DataError) as error:
         load_folder(tmp_path, folder_spec(tmp_path), ("wave", "nod"))
-    assert_one_line(error, tmp_path / "clap", "'clap' is unknown to the network", "wave, nod", "rename")
+    assert_one_line(error, tmp_path / "clap", "'clap' is unknown to the network", "known: nod, wave", "rename")
 
 
 def test_unknown_class_in_the_test_folder(tmp_path):
@@ -329,6 +330,11 @@ def test_unreadable_recording_and_folder(tmp_path, monkeypatch):
         with pytest.raises(DataError) as error:
             load_folder(tmp_path, folder_spec(tmp_path, strict=True))
     assert_one_line(error, tmp_path / "a" / "0.bin", "cannot be read: Permission denied", "mend its permissions")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: (Path(path), mode) != (tmp_path / "a", os.X_OK))
+        with pytest.raises(DataError) as error:
+            load_folder(tmp_path, folder_spec(tmp_path))
+    assert_one_line(error, tmp_path / "a", "cannot be read: Permission denied", "mend its permissions")
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(DataError) as error:
         load_folder(tmp_path, folder_spec(tmp_path))

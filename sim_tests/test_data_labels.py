@@ -1,6 +1,7 @@
 """Classes and test recordings that a file lists, and folders of mixed formats."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -182,3 +183,38 @@ def test_keys_that_exclude_each_other(values, words):
     with pytest.raises(ValidationError) as error:
         folder_spec("x", **values)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "slip"), [("wafe", "wave"), ("Wve", "wave"), ("clap", None), ("wave2", None), ("w", None)]
+)
+def test_a_class_that_may_be_misspelt_is_asked_about(tmp_path, label, slip):
+    root = write_flat(tmp_path / "data")
+    file = write_csv(
+        tmp_path / "labels.csv", [*(row for row in ROWS.items() if row[0] != "two.bin"), ("two.bin", label)]
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert label in dataset_classes(folder_spec(root, labels=file))
+    found = [str(one.message) for one in caught]
+    if slip is None:
+        assert found == []
+    else:
+        asked = f"class {label!r} has a single recording, {slip!r} has 3; if it is a slip, write {slip!r}"
+        assert found == [f"{file}: line 6: {asked}"]
+
+
+def test_what_is_called_nearly_so_is_suggested(tmp_path):
+    root = write_flat(tmp_path / "recordings")
+    write_csv(tmp_path / "labels.csv", ROWS.items())
+    with pytest.raises(DataError) as error:
+        dataset_classes(folder_spec(root, labels=str(tmp_path / "label.csv")))
+    one_line(error, tmp_path / "label.csv", "No such file", f"did you mean {str(tmp_path / 'labels.csv')!r}?")
+    with pytest.raises(DataError) as error:
+        load_folder(tmp_path / "recording", folder_spec(root))
+    one_line(error, tmp_path / "recording", "does not exist", f"did you mean {str(root)!r}?")
+    for name in ("wave", "clapp"):
+        write_npy(tmp_path / "new" / name / "0.npy", drawn_events(1))
+    with pytest.raises(DataError) as error:
+        load_folder(tmp_path / "new", folder_spec(root), ("clap", "wave"))
+    one_line(error, tmp_path / "new" / "clapp", "is unknown to the network", "did you mean 'clap'?")

@@ -1,5 +1,6 @@
 """Recordings that cannot be used are left out with a count and a list, or stop with `strict`."""
 
+import io
 import logging
 import shutil
 import stat
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from recording_tools import drawn_events, folder_spec, one_line, write_bin, write_npy
 
+from decolle_hw.console import Output
 from decolle_hw.data import SkippedWarning, load_folder, load_split, stream_folder, stream_split, usable
 from decolle_hw.errors import DataError
+from decolle_hw.progress import TrainingProgress
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +154,29 @@ training: {num_epochs: 1, batch_size: 4, burnin_steps: 5}
 """
 
 
+def test_without_a_cache_nothing_is_written_anywhere(mixed, tmp_path):
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    for values in ({}, {"time_window": 100_000}):
+        assert len(load_folder(mixed, folder_spec(mixed, cache=False, **values))) >= 20
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
+
+
+def test_looking_at_recordings_is_progress_too(mixed):
+    seen = []
+    load_folder(mixed, folder_spec(mixed), progress=lambda done, total: seen.append((done, total)))
+    once = [(done, 20) for done in range(1, 21)]
+    assert seen == once + once, "looked at, then read"
+
+
+@pytest.mark.parametrize(("calls", "lines"), [([(1, 999)], []), ([(5000, 5000)], []), ([(1, 5000), (2, 5000)], [5000])])
+def test_long_reading_is_said_once_in_a_pipe(calls, lines):
+    said = io.StringIO()
+    with TrainingProgress(Output(file=said), 1) as watcher:
+        for call in calls:
+            watcher.reading(*call)
+    assert said.getvalue().splitlines() == [f"reading {total} recordings ..." for total in lines]
+
+
 def test_training_prints_one_block(mixed, tmp_path, monkeypatch, decolle_hw):
     monkeypatch.chdir(tmp_path)
     damage(mixed)
@@ -159,5 +185,5 @@ def test_training_prints_one_block(mixed, tmp_path, monkeypatch, decolle_hw):
     assert outcome.code == 0, outcome.err
     assert "warning: " in outcome.err and "training recordings left out:\n  " in outcome.err
     assert "SkippedWarning" not in outcome.err and "usable.py" not in outcome.err
-    strict = decolle_hw("train", "own.yaml", "--set", "dataset.strict=true")
+    strict = decolle_hw("train", "own.yaml", "--strict")
     assert strict.code == 2 and strict.err.count("\n") == 1 and str(mixed) in strict.err

@@ -131,7 +131,11 @@ BAD = {
     "no number": ("a.npy", with_time(np.array([0.0, np.nan])), "event 1 has the time nan"),
     "beyond int64": ("a.npy", with_time(np.array([5, 2**63], np.uint64)), "event 1 has the time 9223372036854775808"),
     "float beyond int64": ("a.npy", with_time(np.array([5.0, 1e19])), r"event 1 has the time 1e\+19"),
-    "npz of images": ("a.npz", tools.npz(images=np.zeros((2, 8, 8)), labels=np.zeros(2)), "holds still images"),
+    "npz of images": (
+        "a.npz",
+        tools.npz(images=np.zeros((2, 8, 8)), labels=np.zeros(2)),
+        "set dataset.name to 'array'",
+    ),
     "npz of two": ("a.npz", tools.npz(a=ARRAY, b=ARRAY), r"several structured arrays \(a, b\)"),
     "npz of uneven columns": (
         "a.npz",

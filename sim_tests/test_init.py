@@ -290,3 +290,18 @@ def test_a_path_that_yaml_cannot_hold(tmp_path):
     with pytest.raises(DataError) as error:
         made(tmp_path / "mine", data)
     one_line(error, "not UTF-8")
+
+
+def test_names_that_are_not_utf8_are_printed_logged_and_learned(tmp_path, monkeypatch, decolle_hw):
+    monkeypatch.chdir(tmp_path)
+    write_sorted(tmp_path / "data", names=("left", "r\udce9sts"))
+    (tmp_path / "data" / "left" / "bad\udcff.npy").write_bytes(b"x")
+    outcome = decolle_hw("init", "mine", "--data", "data", "--log-file", "log.txt")
+    assert outcome.code == 0, outcome.err
+    assert "  # classes:" not in (tmp_path / "mine" / "model.yaml").read_text(encoding="utf-8")
+    log = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert "bad\\udcff.npy" in log and "nothing more is logged" not in outcome.err
+    assert "1 of 11 recordings cannot be read and are left out" in outcome.out
+    (tmp_path / "data").rename(tmp_path / "d\udce9ta")
+    outcome = decolle_hw("data", "inspect", "d\udce9ta", "--no-plot")
+    assert outcome.code == 0 and "reading d\\udce9ta" in outcome.out, outcome.err

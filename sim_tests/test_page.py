@@ -19,7 +19,7 @@ from decolle_hw.errors import UsageError
 from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.page import words
 from decolle_hw.page.charts import accuracy_chain, energy_bars, resource_bars
-from decolle_hw.page.colours import OKABE_ITO, OVER, category, cividis, ink_on
+from decolle_hw.page.colours import OVER, category, cividis, ink_on
 from decolle_hw.page.content import (
     RESOURCES,
     AccuracyStage,
@@ -38,6 +38,7 @@ from decolle_hw.page.html import page_html, write_page
 from decolle_hw.page.spikes import raster_picture
 from decolle_hw.page.svg import round_ticks
 from decolle_hw.page.tables import cost_table, headline, not_held, resource_table
+from decolle_hw.palette import OKABE_ITO
 
 LARGEST_PAGE = 3_000_000  # bytes
 few = settings(max_examples=50)  # pages and drawings are larger than what most properties look at

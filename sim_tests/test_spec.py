@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
+from decolle_hw import yamlfile
 from decolle_hw.errors import SpecError
-from decolle_hw.library import shipped_names
+from decolle_hw.library import shipped_folder, shipped_names
 from decolle_hw.spec import load_model_spec, model_spec_from_yaml, model_spec_to_yaml
 from decolle_hw.yamlfile import parse_yaml
 
@@ -70,3 +72,21 @@ def test_an_override_reaches_into_a_section_that_is_written_as_null(tmp_path):
     assert "quantize: null" in own.read_text()
     quantize = load_model_spec(str(own), ("training.quantize.weight_bits=4",)).training.quantize
     assert quantize is not None and quantize.weight_bits == 4
+
+
+def test_both_yaml_parsers_read_the_same_and_survive_deep_nesting(monkeypatch):
+    """Short texts go to libyaml, which would take the process with it where a long one nests too deeply."""
+    texts = [path.read_text(encoding="utf-8") for path in shipped_folder("models").glob("*.yaml")]
+    texts += [model_spec_to_yaml(load_model_spec("digits")), "a: [1e-3, 0x10, yes, null, 2026-01-02, '1']"]
+    quick = [yamlfile.parse_yaml(text) for text in texts]
+    with monkeypatch.context() as patch:
+        patch.setattr(yamlfile, "LONGEST_FOR_LIBYAML", 0)
+        assert quick == [yamlfile.parse_yaml(text) for text in texts]
+        with pytest.raises(yaml.YAMLError) as slow:
+            yamlfile.parse_yaml("a: [1\nb: 2")
+    with pytest.raises(yaml.YAMLError) as found:
+        yamlfile.parse_yaml("a: [1\nb: 2")
+    assert str(found.value) == str(slow.value)
+    for text in ("[" * yamlfile.LONGEST_FOR_LIBYAML, "[" * 200_000, "- " * 100_000):
+        with pytest.raises((RecursionError, yaml.YAMLError)):
+            yamlfile.parse_yaml(text)

@@ -167,3 +167,42 @@ def test_processes_say_the_same(recordings, monkeypatch):
     seen = []
     assert survey_files(recordings, workers=2, progress=lambda done, total: seen.append(done)) == expected
     assert seen == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_what_was_read_before_an_interrupt_is_remembered(recordings, monkeypatch):
+    good = [recordings[place] for place in (0, 1, 2)]
+
+    def interrupt(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        survey_files(good, progress=interrupt)
+    calls = []
+    monkeypatch.setattr(survey, "survey_file", lambda file: calls.append(file) or Surveyed(file, error="again"))
+    survey_files(good)
+    assert calls == good[2:]
+
+
+def test_a_file_that_is_written_while_it_is_read_is_read_again(recordings, monkeypatch):
+    file, read = recordings[1], survey.survey_file
+
+    def grows_meanwhile(which):
+        found = read(which)
+        which.write_bytes(tools.npy(tools.events_array(EVENTS[:7])))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(survey, "survey_file", grows_meanwhile)
+        assert survey_files([file])[0].events == 400
+    assert survey_files([file])[0].events == 7
+
+
+def test_nothing_is_kept_unless_asked(recordings, own_cache, monkeypatch):
+    unkept = survey_files(recordings, keep=False)
+    assert not own_cache.exists()
+    assert survey_files(recordings) == unkept
+    calls = []
+    monkeypatch.setattr(survey, "survey_file", lambda file: calls.append(file) or Surveyed(file, error="again"))
+    survey_files(recordings, keep=False)
+    assert calls == recordings

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from decolle_hw.atomic import new_file
 from decolle_hw.browsing.runs import FoundRun
+from decolle_hw.palette import LINES, SKY_BLUE
 
 # Okabe-Ito, readable with colour-blind eyes; markers differ as well
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00")
+COLOURS = (*LINES, SKY_BLUE, "#000000")
 MARKERS = "osD^vPX"
 
 

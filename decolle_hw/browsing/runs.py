@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,12 @@ class FoundRun:
     state: str  # finished, stopped early, running, interrupted, diverged
     metrics: dict[str, Any]  # metrics.json; empty before the first save was complete
     changed: tuple[Change, ...] | None  # against the model of that name as it is shipped; None: there is none
-    checkpoint_sha256: str | None  # None: no epoch was tested yet
+
+    @cached_property
+    def checkpoint_sha256(self) -> str | None:
+        """By which a compiled network knows it; None: no epoch was tested yet. Read when asked for: it may be large."""
+        checkpoint = self.folder / CHECKPOINT
+        return hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint.is_file() else None
 
     @property
     def name(self) -> str:
@@ -163,11 +168,9 @@ def read_found(folder: Path) -> FoundRun:
     metrics = metrics_so_far(folder)
     if metrics.get("history") or ((folder / METRICS).is_file() and not metrics):
         metrics = read_metrics(folder / METRICS, spec.network.layers)
-    checkpoint = folder / CHECKPOINT
-    if metrics.get("history") and not checkpoint.is_file():
+    if metrics.get("history") and not (folder / CHECKPOINT).is_file():
         raise UsageError(f"{folder}: {CHECKPOINT} is missing; train again")
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint.is_file() else None
-    return FoundRun(folder, spec, _state(folder, metrics), metrics, _changes(spec), digest)
+    return FoundRun(folder, spec, _state(folder, metrics), metrics, _changes(spec))
 
 
 def _state(folder: Path, metrics: dict[str, Any]) -> str:

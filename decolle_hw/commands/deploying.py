@@ -66,12 +66,17 @@ def compile_(
     be placed again, or, with --dry-run, a MODEL as in train. Writes NAME.net, NAME.report.json and NAME.report.html.
     """
     if stages:
+        from decolle_hw.compiler.lowering.stages import stage_names
         from decolle_hw.report.targets import print_stages
 
-        others = given_options() - {"--stages"}
+        others = given_options() - {"--stages", "--json"}
         if others:
             raise UsageError(f"--stages only lists the stages of lowering; leave {', '.join(sorted(others))} out")
-        print_stages(open_console())
+        check_outputs(json=json_path)
+        console = open_console()
+        print_stages(console)
+        listed = [{"stage": name, "what": text} for name, text in stage_names()]
+        write_result({"stages": listed}, json_path, console)
         return
     from decolle_hw.compiler.rules import does_not_fit
     from decolle_hw.compiling.pipeline import compile_network

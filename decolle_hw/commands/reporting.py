@@ -7,7 +7,6 @@ has to say besides (`logging.getLogger("decolle_hw")`), with the time.
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 import warnings
 from contextlib import ExitStack, suppress
@@ -80,7 +79,9 @@ class Reporting:
             raise UsageError(f"--log-file {path}: .net is for compiled networks; name it otherwise")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handler = _LogFile(path, encoding="utf-8")
+            handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
+        except FileExistsError:
+            raise UsageError(f"--log-file {path}: {path.parent} is a file, not a folder") from None
         except OSError as error:
             raise UsageError(f"--log-file {path}: cannot be written: {error.strerror or error}") from None
         self.log_file = path
@@ -121,23 +122,13 @@ class Reporting:
             LOGGER.info("%s:%s: %s: %s", filename, lineno, category.__name__, text)
 
 
-def installed(packages: tuple[str, ...]) -> dict[str, str]:
-    """Versions of packages, without importing them."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "is not installed"
-    return found
-
-
 def _introduction() -> tuple[str, ...]:
     import platform
+    import shlex
 
-    versions = ", ".join(f"{name} {version}" for name, version in installed(PACKAGES).items())
+    from decolle_hw.doctor.packages import version_of
+
+    versions = ", ".join(f"{name} {version_of(name) or 'is not installed'}" for name in PACKAGES)
     return (
         shlex.join(["decolle-hw", *sys.argv[1:]]),
         f"decolle-hw {__version__}, Python {platform.python_version()} on {platform.platform()}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,9 @@ def _choose(wanted: tuple[str, ...], root: Path, folders: tuple[Path, ...]) -> t
     if before is not None and not folders:
         folders = before.params.get("folders", ())
     artifacts, _ = find_artifacts(folders or (Path(),))
-    # Whoever gives paths need not have a folder of runs here.
-    found, unusable = find_runs(root) if root.is_dir() else ([], [])
+    # Whoever gives paths need not have a folder of runs here, nor wait until all that is in it was read.
+    are_paths = all(os.sep in text and Path(text).is_dir() for text in wanted)
+    found, unusable = find_runs(root) if root.is_dir() and not are_paths else ([], [])
     return [choose_run(text, root, found, unusable) for text in wanted], artifacts
 
 

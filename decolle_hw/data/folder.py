@@ -8,6 +8,8 @@ test, `dataset.test_path`, the recordings of `dataset.test_list`, or some of eac
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +21,9 @@ from numpy.typing import NDArray
 from decolle_hw.data import formats
 from decolle_hw.data.labelled import read_rows
 from decolle_hw.data.prepare import origin_us, prepare
-from decolle_hw.data.source import cannot_be_read, identity_of_events, identity_of_files
+from decolle_hw.data.source import cannot_be_read, identity_of_events, identity_of_files, nearest_beside
 from decolle_hw.data.splitting import split_by_list, split_by_name
-from decolle_hw.errors import DataError, SpecError
+from decolle_hw.errors import DataError, SpecError, nearest
 from decolle_hw.spec import DatasetSpec
 
 BIN_HEIGHT, BIN_WIDTH = 240, 256  # one byte per coordinate in N-MNIST's .bin, and y = 240 marks a clock overflow
@@ -131,7 +133,7 @@ def whole_folder(path: str | Path, classes: Sequence[str] | None = None) -> List
 
 def unsorted_folder(path: Path) -> Listing:
     """All recordings of FOLDER/, or else of its subfolders whatever their names, as one class; by name."""
-    folders = sorted(_entries(path, "folder of recordings"), key=_class_order)
+    folders = sorted(visible_in(path, "folder of recordings"), key=class_order)
     inside = folders and all(entry.is_dir() for entry in folders)
     found = [_recordings(folder) for folder in (folders if inside else [path])]
     files, strays = (tuple(file for pair in found for file in pair[side]) for side in (0, 1))
@@ -146,14 +148,14 @@ def labelled_folder(path: Path, file: Path) -> Listing:
         if entry.suffix.lower() in formats.SUFFIXES and entry.resolve() != file.resolve()
     ]
     rows = read_rows(file, path, [entry.relative_to(path).as_posix() for entry in here])
-    classes = tuple(sorted({row.label for row in rows}, key=_name_order))
+    classes = tuple(sorted({row.label for row in rows}, key=name_order))
     labels = np.array([classes.index(row.label) for row in rows], np.int64)
     return Listing(tuple(path / row.recording for row in rows), labels, classes, path)
 
 
 def list_folder(path: Path, classes: Sequence[str] | None = None, learned_by: str = "the network") -> Listing:
     """Recordings of FOLDER/<class name>/, by class and name; `DataError` for any other layout."""
-    folders = sorted(_entries(path, "folder of recordings"), key=_class_order)
+    folders = sorted(visible_in(path, "folder of recordings"), key=class_order)
     if not folders:
         raise DataError(f"{path}: is empty; {LAYOUT}")
     for entry in folders:
@@ -169,8 +171,8 @@ def list_folder(path: Path, classes: Sequence[str] | None = None, learned_by: st
     for folder in folders:
         if folder.name not in known:
             raise DataError(
-                f"{folder}: class {folder.name!r} is unknown to {learned_by} (known: {', '.join(known)}); "
-                f"remove or rename the folder"
+                f"{folder}: class {folder.name!r} is unknown to {learned_by}; remove or rename the folder; "
+                f"{nearest(folder.name, known)}"
             )
         recordings, others = _recordings(folder)
         files += recordings
@@ -192,7 +194,7 @@ def read_recording(file: Path, spec: DatasetSpec, name: str = "") -> np.ndarray:
 
 def _recordings(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files that may be recordings, and others."""
-    files = sorted(_entries(folder, "class folder"))
+    files = sorted(visible_in(folder, "class folder"))
     for file in files:
         if file.is_dir():
             raise DataError(f"{file}: is a folder inside of class {folder.name!r}; {LAYOUT}")
@@ -209,18 +211,23 @@ def _recordings(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def train_and_test(path: Path) -> tuple[Path, Path] | None:
     """The subfolders train and test if both are there; N-MNIST's own archives write Train and Test."""
-    found = {entry.name.lower(): entry for entry in _entries(path, "folder of recordings") if entry.is_dir()}
+    found = {entry.name.lower(): entry for entry in visible_in(path, "folder of recordings") if entry.is_dir()}
     if "train" in found and "test" in found:
         return found["train"], found["test"]
     return None
 
 
-def _entries(path: Path, role: str) -> list[Path]:
+def visible_in(path: Path, role: str) -> list[Path]:
     """What lies in a folder, but for hidden files (.DS_Store and the like)."""
     try:
-        return [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+        found = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+        if not os.access(path, os.X_OK):  # its names may be read, but nothing that lies in it
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return found
     except FileNotFoundError:
-        raise DataError(f"{path}: does not exist; give an existing {role} (run from {Path.cwd()})") from None
+        raise DataError(
+            f"{path}: does not exist; {nearest_beside(path)}give an existing {role} (run from {Path.cwd()})"
+        ) from None
     except NotADirectoryError:
         raise DataError(f"{path}: is a file, not a {role}; {LAYOUT}") from None
     except OSError as error:
@@ -229,7 +236,7 @@ def _entries(path: Path, role: str) -> list[Path]:
 
 def _below(path: Path) -> Iterator[Path]:
     """Files of a folder and of all folders in it, but for hidden ones."""
-    for entry in _entries(path, "folder of recordings"):
+    for entry in visible_in(path, "folder of recordings"):
         if entry.is_dir():
             yield from _below(entry)
         else:
@@ -245,10 +252,11 @@ def _require_sensor_of_bin(files: Sequence[Path], spec: DatasetSpec) -> None:
         )
 
 
-def _class_order(folder: Path) -> tuple[bool, int, str]:
-    return _name_order(folder.name)
+def class_order(folder: Path) -> tuple[bool, int, str]:
+    """Key by which class folders are sorted."""
+    return name_order(folder.name)
 
 
-def _name_order(name: str) -> tuple[bool, int, str]:
+def name_order(name: str) -> tuple[bool, int, str]:
     """Numbers first and by value (2 before 10), then names."""
     return not name.isdecimal(), int(name) if name.isdecimal() else 0, name

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,12 @@ from decolle_hw.errors import DataError
 RECORDING, CLASS = "recording", "class"
 NEEDED = f"needed is a first line '{RECORDING},{CLASS}' and then a row for each recording, separated by commas"
 NAMED = 3  # in a message
+USUAL = 3  # recordings of a class that is certainly meant
+ALIKE = 0.7  # of 1 (`difflib`): how much a slip is like what was meant
+
+
+class SuspectLabelWarning(UserWarning):
+    """A label is perhaps misspelt; it is taken as it is."""
 
 
 class Row(NamedTuple):
@@ -60,6 +68,7 @@ def read_rows(file: Path, folder: Path, found: Sequence[str]) -> list[Row]:
             f"recordings away"
         )
     _require_distinct(file, sorted({row.label for row in rows}))
+    _warn_of_slips(file, rows, lines)
     return rows
 
 
@@ -106,6 +115,24 @@ def _require_distinct(file: Path, labels: Sequence[str]) -> None:
         other = seen.setdefault(label.casefold(), label)
         if other != label:
             raise DataError(f"{file}: classes {other!r} and {label!r} differ only in case; write both alike")
+
+
+def _warn_of_slips(file: Path, rows: Sequence[Row], lines: Mapping[str, int]) -> None:
+    """A class that a single recording has, and is written nearly as one that many have, may be a slip."""
+    counts = Counter(row.label for row in rows)
+    usual = {label.casefold(): label for label, count in counts.items() if count >= USUAL}
+    for row in rows:
+        # Numbered classes are alike on purpose.
+        if counts[row.label] > 1 or any(letter.isdecimal() for letter in row.label):
+            continue
+        for close in difflib.get_close_matches(row.label.casefold(), usual, n=1, cutoff=ALIKE):
+            meant = usual[close]
+            warnings.warn(
+                f"{file}: line {lines[row.recording]}: class {row.label!r} has a single recording, {meant!r} has "
+                f"{counts[meant]}; if it is a slip, write {meant!r}",
+                SuspectLabelWarning,
+                stacklevel=2,
+            )
 
 
 def nearest_recording(name: str, found: Sequence[str]) -> str:

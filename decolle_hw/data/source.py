@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -79,7 +81,20 @@ def identity_of_files(files: Sequence[Path]) -> list[tuple[str, int, int]]:
 def cannot_be_read(file: Path, error: OSError) -> DataError:
     """One message for every file that the operating system refuses."""
     reason = error.strerror or str(error)
-    return DataError(f"{file}: cannot be read: {reason}; mend its permissions or remove it")
+    if isinstance(error, FileNotFoundError) and not file.is_symlink():
+        remedy = f"{nearest_beside(file)}check its name (run from {Path.cwd()})"
+    else:
+        remedy = "mend its permissions or remove it"
+    return DataError(f"{file}: cannot be read: {reason}; {remedy}")
+
+
+def nearest_beside(file: Path) -> str:
+    """What lies in the same folder and is called nearly so."""
+    try:
+        close = difflib.get_close_matches(file.name, os.listdir(file.parent), n=1, cutoff=0.7)
+    except OSError:
+        return ""
+    return f"did you mean {str(file.with_name(close[0]))!r}? " if close else ""
 
 
 def identity_of_events(spec: DatasetSpec) -> list[Any]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from decolle_hw import __version__
@@ -108,7 +107,7 @@ def _lava_packages(outcomes: dict[str, Outcome]) -> Iterator[Finding]:
         ("lava-nc", IMPORT_NC, LAVA_NC, "`run --sim` and `verify` need --backend reference"),
         ("lava-dl", IMPORT_DL, LAVA_DL, "artifacts cannot be tried in its netx"),
     ):
-        outcome, version = outcomes[stage], _version(name)
+        outcome, version = outcomes[stage], packages.version_of(name)
         if outcome.passed:
             expected = wanted.partition("==")[2]
             if version == expected:
@@ -140,10 +139,3 @@ def _lava_tests(outcomes: dict[str, Outcome]) -> Iterator[Finding]:
 def _lava_is_expected() -> bool:
     """Elsewhere it is not among our dependencies, and does not import."""
     return sys.version_info[:2] == packages.LAVA_PYTHON
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None

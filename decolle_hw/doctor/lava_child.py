@@ -6,6 +6,7 @@ The child prints a line of JSON per stage as it comes, so that whatever ends it,
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -13,13 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, NamedTuple
 
 from decolle_hw.doctor.finding import in_words
+from decolle_hw.doctor.self_tests import LAVA, LEARNING, lava, lava_learning
 
 IMPORT_NC, IMPORT_DL = "import lava-nc", "import lava-dl"
+RUNNER = "decolle_hw.lava_backend.runner"  # with all of lava-nc that we need
 NETX = "lava.lib.dl.netx.hdf5"  # of lava-dl, what our artifacts are written for
 GRACE_SECONDS = 3.0
 LIMIT_SECONDS = 180.0  # of all stages; an idle machine needs about ten
@@ -120,31 +124,14 @@ def main(stages: Sequence[str]) -> None:
         print(json.dumps({"stage": stage, **outcome._asdict()}), flush=True)
 
 
-def _import_nc() -> str:
-    import importlib
-
-    importlib.import_module("decolle_hw.lava_backend.runner")
+def _imports(module: str) -> str:
+    importlib.import_module(module)
     return "imports"
 
 
-def _import_dl() -> str:
-    import importlib
-
-    importlib.import_module(NETX)
-    return "imports"
-
-
-def _lava() -> str:
-    from decolle_hw.doctor.self_tests import lava
-
-    return lava()
-
-
-def _learning() -> str:
-    from decolle_hw.doctor.self_tests import lava_learning
-
-    return lava_learning()
-
-
-SELF_TESTS = {"Lava": _lava, "learning in Lava": _learning}
-_STAGES = {IMPORT_NC: _import_nc, **SELF_TESTS, IMPORT_DL: _import_dl}
+SELF_TESTS = {LAVA: lava, LEARNING: lava_learning}
+_STAGES: dict[str, Callable[[], str]] = {
+    IMPORT_NC: partial(_imports, RUNNER),
+    **SELF_TESTS,
+    IMPORT_DL: partial(_imports, NETX),
+}

@@ -63,10 +63,7 @@ def examine(package: Package) -> Finding:
     if package.below is not None:
         wanted = f'"{package.distribution}>={package.minimum},<{package.below}"'
     install = f"python -m pip install {wanted}"
-    try:
-        version = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        version = None
+    version = version_of(name)
     try:
         importlib.import_module(package.module)
     except ModuleNotFoundError as error:
@@ -84,6 +81,14 @@ def examine(package: Package) -> Finding:
     if package.below is not None and numbers(version) >= numbers(package.below):
         return Finding(name, "broken", f"{version}: below {package.below} is needed", install)
     return Finding(name, "ok", version)
+
+
+def version_of(distribution: str) -> str | None:
+    """None: it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _install(module: str) -> str:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from decolle_hw.atomic import new_file
 from decolle_hw.inspecting.analysis import Inspection, Panel
 from decolle_hw.inspecting.found import shown
-from decolle_hw.page.colours import OKABE_ITO
+from decolle_hw.palette import BLUE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ON, OFF = OKABE_ITO[5], OKABE_ITO[4]  # as in decolle_hw.figures; half of each gives grey
+ON, OFF = VERMILION, BLUE  # as in decolle_hw.figures; half of each gives grey
 REPLACED = "\N{REPLACEMENT CHARACTER}"  # for what is not UTF-8 in a name
 GREY = "#707173"
 BRIGHTEST = 0.99  # quantile of the cells with events that has the full colour

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from decolle_hw.data.folder import class_order, visible_in
 from decolle_hw.errors import DataError
 
 UNSORTED = ""  # the class of a recording that nobody has named
 ONE_RECORDING = "one recording"
 NAMED_FILES = 3  # in a message
+CLASS_FOLDERS = "folder of recordings"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def find_recordings(path: Path, suffixes: Sequence[str]) -> Found:
         if path.suffix.lower() not in suffixes:
             raise DataError(f"{shown(path)}: is not a recording by its name; {_known(suffixes)}")
         return Found(path, ONE_RECORDING, (Place(path, path.name),))
-    entries = _entries(path)
+    entries = visible_in(path, "folder or recording")
     if not entries:
         raise DataError(f"{shown(path)}: is empty; put recordings there, one folder for each class; {_known(suffixes)}")
     halves = {entry.name.lower(): entry for entry in entries if entry.is_dir()}
@@ -73,18 +75,18 @@ def find_recordings(path: Path, suffixes: Sequence[str]) -> Found:
         result = _in_folder(path, suffixes, "")
     if not result.places:
         names = ", ".join(shown(file) for file in result.others[:NAMED_FILES])
-        others = f"{len(result.others)} other file{'s' if len(result.others) > 1 else ''}"
-        what = f"{others}, as {names}" if result.others else "only empty folders"
+        count = f"{len(result.others)} other file{'s' if len(result.others) > 1 else ''}"
+        what = f"{count}, as {names}" if result.others else "only empty folders"
         raise DataError(f"{shown(path)}: holds no recording, but {what}; {_known(suffixes)}")
     return result
 
 
 def _in_folder(folder: Path, suffixes: Sequence[str], part: str) -> Found:
-    entries = _entries(folder)
-    folders = sorted((entry for entry in entries if entry.is_dir()), key=_class_order)
+    entries = visible_in(folder, CLASS_FOLDERS)
+    folders = sorted((entry for entry in entries if entry.is_dir()), key=class_order)
     files = sorted(entry for entry in entries if not entry.is_dir())
     prefix = f"{part}/" if part else ""
-    sorted_in = {inner: _entries(inner) for inner in folders}
+    sorted_in = {inner: visible_in(inner, CLASS_FOLDERS) for inner in folders}
     has_classes = any(_is_recording(file, suffixes) for inside in sorted_in.values() for file in inside)
     places: list[Place] = []
     others: list[Path] = []
@@ -114,22 +116,3 @@ def shown(path: object) -> str:
 
 def _known(suffixes: Sequence[str]) -> str:
     return f"recordings are called {' '.join(suffixes)}"
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder, but for hidden files."""
-    try:
-        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    except FileNotFoundError:
-        raise DataError(
-            f"{shown(folder)}: does not exist; give a folder or a recording (run from {Path.cwd()})"
-        ) from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{shown(folder)}: cannot be read: {reason}; mend its permissions") from None
-
-
-def _class_order(folder: Path) -> tuple[bool, int, str]:
-    """Numbers first and by value, then names, as training counts them."""
-    number = folder.name.isdecimal()
-    return not number, int(folder.name) if number else 0, folder.name

@@ -86,5 +86,3 @@ def _tested(program: Program, spec: DatasetSpec, dataset: str | None) -> tuple[B
         if dataset is None:
             raise
         return None, f"the test recordings that {program.name} was compiled with cannot be used: {error}"
-
-

@@ -14,12 +14,12 @@ from decolle_hw.online.continual import Continual
 from decolle_hw.online.drift import Drift
 from decolle_hw.online.few_shot import FewShot
 from decolle_hw.online.from_scratch import FromScratch
+from decolle_hw.palette import LINES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe-Ito, readable with colour-blind eyes; markers differ, too
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 GREY = "#777777"
 MARKERS = "os^Dv"
 SHORT_WORD = 12  # characters of a class name that fit below an axis
@@ -106,7 +106,7 @@ def _figure(path: Path, columns: int) -> Iterator[Sequence[Axes]]:
 def _curve(axes: Axes, places: Sequence[int], values: Sequence[Sequence[float]], label: str, index: int) -> None:
     """Mean over seeds, and from the worst to the best of them."""
     percents = [100 * np.asarray(of_seeds) for of_seeds in values]
-    colour = COLOURS[index % len(COLOURS)]
+    colour = LINES[index % len(LINES)]
     mean = [float(of_seeds.mean()) for of_seeds in percents]
     axes.plot(places, mean, color=colour, marker=MARKERS[index % len(MARKERS)], label=label)
     low, high = [float(one.min()) for one in percents], [float(one.max()) for one in percents]

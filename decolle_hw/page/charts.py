@@ -10,11 +10,12 @@ from markupsafe import Markup
 
 from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.page import svg
-from decolle_hw.page.colours import FLOAT_COLOUR, INTEGER_COLOUR, OKABE_ITO, OVER, category
+from decolle_hw.page.colours import FLOAT_COLOUR, INTEGER_COLOUR, OVER, category
 from decolle_hw.page.content import RESOURCES, AccuracyStage, CoreUse, Costs, PlacementFigures, Rate
 from decolle_hw.page.core_map import fullest
 from decolle_hw.page.svg import AXIS_MARGIN, SMALL, TEXT, WIDTH, Picture, Swatch
 from decolle_hw.page.words import percent, quantity
+from decolle_hw.palette import SKY_BLUE
 
 LABEL = 84.0  # room for the name of a layer
 BAR = 12.0
@@ -127,7 +128,7 @@ def accuracy_chain(stages: Sequence[AccuracyStage]) -> Picture | None:
             svg.text(left, y + 10, stage.name, room=WIDTH - 140),
             svg.text(right, y + 10, figures, "ink", TEXT, "end"),
             svg.line(at(low), y + 22, at(high), y + 22),
-            svg.rect(at(lower), y + 19, max(at(upper) - at(lower), 1), 6, OKABE_ITO[1], title=title),
+            svg.rect(at(lower), y + 19, max(at(upper) - at(lower), 1), 6, SKY_BLUE, title=title),
             svg.rect(at(share) - 1.5, y + 15, 3, 14, css="mark", title=title),
         ]
     parts.append(svg.axis(left, right, bottom, [(part, f"{100 * (low + part * (high - low)):.4g} %")

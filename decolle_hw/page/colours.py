@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-# Okabe & Ito 2008, without black, which dark paper swallows.
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-OVER = "#D55E00"  # above a limit
+from decolle_hw.palette import OKABE_ITO, ORANGE, SKY_BLUE, VERMILION
+
+OVER = VERMILION  # above a limit
 # Ten evenly spaced colours of matplotlib's cividis (Nuñez et al. 2018).
 CIVIDIS = ("#00224E", "#123570", "#3B496C", "#575D6D", "#707173", "#8A8678", "#A59C74", "#C3B369", "#E1CC55", "#FEE838")
-FLOAT_COLOUR, INTEGER_COLOUR = "#56B4E9", "#E69F00"
+FLOAT_COLOUR, INTEGER_COLOUR = SKY_BLUE, ORANGE
 PATTERNS = ("", "stripes", "dots")  # laid over the palette when it starts again
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from decolle_hw.described import MODEL_FILE
+from decolle_hw.inspecting.found import shown
 from decolle_hw.project.plan import LISTED_CLASSES, Plan
 from decolle_hw.yamlfile import parse_yaml
 
@@ -68,11 +69,12 @@ def scalar(value: str) -> str:
 
 
 def _rendered(template: str, plan: Plan) -> str:
-    few = f"[{', '.join(map(_in_list, plan.classes[:LISTED_CLASSES]))}]"
+    # A name that is not UTF-8 cannot stand in YAML, not even in a comment.
+    lists_them = len(plan.classes) <= LISTED_CLASSES and all(shown(name) == name for name in plan.classes)
     values = asdict(plan) | {
         "burn_in": plan.burn_in, "drop": plan.drop, "learning_rate": plan.learning_rate,
         "inspected": plan.dataset != "digits", "describe": _described(plan),
-        "few_classes": few if len(plan.classes) <= LISTED_CLASSES and not plan.own_classes else "",
+        "few_classes": f"[{', '.join(map(_in_list, plan.classes))}]" if lists_them and not plan.own_classes else "",
     }  # fmt: skip
     return _environment().get_template(template).render(values)
 

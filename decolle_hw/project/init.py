@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from decolle_hw.atomic import umask
 from decolle_hw.data import Progress, source_of
 from decolle_hw.data.load import Split
 from decolle_hw.described import MODEL_FILE, read_model
@@ -129,7 +130,7 @@ def _write(folder: Path, texts: dict[str, str], data: str | None) -> ModelSpec:
             for name in texts:
                 os.replace(partial / name, folder / name)
         else:
-            partial.chmod(0o777 & ~_umask())
+            partial.chmod(0o777 & ~umask())
             os.rename(partial, folder)
     except OSError as error:
         raise _cannot_write(folder, error) from None
@@ -151,13 +152,6 @@ def _checked(partial: Path, folder: Path, data: str | None) -> ModelSpec:
     except (DataError, SpecError) as error:
         raise type(error)(str(error).replace(str(partial), str(folder))) from None
     return spec
-
-
-def _umask() -> int:
-    """mkdtemp makes folders that only their owner may enter."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _cannot_write(folder: Path, error: OSError) -> UsageError:

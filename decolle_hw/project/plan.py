@@ -13,6 +13,7 @@ from typing import Any, Literal
 from decolle_hw import sizes
 from decolle_hw.errors import DataError, UsageError
 from decolle_hw.inspecting.analysis import Inspection
+from decolle_hw.inspecting.found import shown
 from decolle_hw.inspecting.suggestions import DENOISE_US, sample_us, window_of
 
 Network = Literal["dense", "conv"]
@@ -98,9 +99,9 @@ def plan_recordings(name: str, data: str, found: Inspection, network: Network, n
 
     Raises `DataError` where nothing can be learned from them, `UsageError` for a network that does not fit them.
     """
-    _require_classes(found, data)
+    _require_classes(found)
     unsorted = found.unsorted
-    window, by_time = _windows(found, data)
+    window, by_time = _windows(found)
     duration = window or sample_us(found)
     deltat = sizes.deltat_for(duration)
     steps = sizes.steps_of_window(window, deltat) if window else sizes.steps_for(duration, deltat)
@@ -141,7 +142,7 @@ def own_classes(names: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _windows(found: Inspection, data: str) -> tuple[int | None, bool]:
+def _windows(found: Inspection) -> tuple[int | None, bool]:
     """time_window, and whether the last windows are held out rather than recordings."""
     if found.kind != "files":
         return None, False
@@ -155,13 +156,14 @@ def _windows(found: Inspection, data: str) -> tuple[int | None, bool]:
     if min(found.lengths_us) < 2 * window:
         shortest = min(found.recordings, key=lambda recording: recording.length_us)
         raise DataError(
-            f"{data}: a class has a single recording, of which a part must be held out for testing, but "
+            f"{shown(found.what)}: a class has a single recording, of which a part must be held out for testing, but "
             f"{shortest.name} lasts {shortest.duration_us} us; add recordings, or a folder test"
         )
     return window, True
 
 
-def _require_classes(found: Inspection, data: str) -> None:
+def _require_classes(found: Inspection) -> None:
+    data = shown(found.what)
     if found.unsorted:
         if found.broken:
             raise DataError(

@@ -47,9 +47,10 @@ def print_project(project: Project, console: Console) -> None:
 
 
 def _print_broken(project: Project, console: Console) -> None:
-    broken = () if project.inspection is None else project.inspection.broken
-    if broken:
+    found = project.inspection
+    if found is not None and found.broken:
+        share = f"{len(found.broken)} of {len(found.broken) + len(found.recordings)}"
         console.print(
-            f"warning: {len(broken)} recordings cannot be read and are left out; `decolle-hw data inspect` lists them",
+            f"warning: {share} recordings cannot be read and are left out; `decolle-hw data inspect` lists them",
             soft_wrap=True,
         )

@@ -127,7 +127,8 @@ def notes(streamed: Streamed) -> list[str]:
         )
     if counts.noise:
         found.append(
-            f"{counts.noise:,} of {counts.events:,} events had none beside them shortly before and were dropped as noise"
+            f"{counts.noise:,} of {counts.events:,} events had no other one beside them shortly before and were "
+            "dropped as noise"
         )
     if counts.unseen:
         found.append(f"{counts.unseen:,} of {counts.events:,} events lie outside of the centre that the network sees")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from decolle_hw.atomic import new_file
 from decolle_hw.compiler.program import Program
 from decolle_hw.page.words import printable, shortened
+from decolle_hw.palette import ORANGE, SKY_BLUE
 from decolle_hw.progress import Report
 from decolle_hw.sim.trace import Trace
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 # A dark stage, as on the screens of event cameras; Okabe-Ito on it, readable with colour-blind eyes.
 STAGE, SHEET, INK, MUTED = "#14171B", "#1D2126", "#ECEEF1", "#A5ADB8"
-ON, OFF, SPIKE, LEADING, OTHERS = "#E69F00", "#56B4E9", "#ECEEF1", "#14A97C", "#5A626D"
+ON, OFF, SPIKE, LEADING, OTHERS = ORANGE, SKY_BLUE, "#ECEEF1", "#14A97C", "#5A626D"
 INCHES, DPI = (8.0, 4.5), 100  # 800 x 450 pixels
 FRAMES = 36  # of a recording, or as many as it has steps
 FRAME_MS, LAST_MS = 90, 1600  # how long a frame stays, and the decision at the end

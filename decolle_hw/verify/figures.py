@@ -11,14 +11,14 @@ from decolle_hw.atomic import new_file
 from decolle_hw.fidelity.chain import FLOAT, PAIRS, QUANTIZED, REFERENCE
 from decolle_hw.fidelity.intervals import wilson_interval
 from decolle_hw.fixedpoint import STATE_LIMIT
+from decolle_hw.palette import BLUE, GREEN, VERMILION
 from decolle_hw.verify.verification import Verification
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe-Ito, readable with colour-blind eyes; markers differ as well
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-COLOURS = dict(zip(PAIRS, (BLUE, GREEN, ORANGE), strict=True))
+COLOURS = dict(zip(PAIRS, (BLUE, GREEN, VERMILION), strict=True))
 MARKERS = dict(zip(PAIRS, ("o", "s", "D"), strict=True))
 SMALLEST = 1e-5  # of the logarithmic axes: what is less, or zero, is drawn there
 
@@ -91,7 +91,7 @@ def _spikes(axes: Axes, verification: Verification) -> None:
 
 def _ranges(axes: Axes, verification: Verification) -> None:
     layers = verification.chain.layers
-    for shift, name, colour, marker in ((-0.15, "u", BLUE, "o"), (0.0, "v", ORANGE, "D"), (0.15, "r", GREEN, "s")):
+    for shift, name, colour, marker in ((-0.15, "u", BLUE, "o"), (0.0, "v", VERMILION, "D"), (0.15, "r", GREEN, "s")):
         places = [index for index, figures in enumerate(layers) if name in figures.needed]
         if not places:
             continue

@@ -74,7 +74,7 @@ def open_npz(stream: BinaryIO, place: str) -> Opened:
 def _refuse_images(names: Sequence[str], place: str) -> None:
     if {"images", "x_train"} & set(names):
         raise DataError(
-            f"{place}: holds still images ({', '.join(names)}), not events; set dataset.name to 'images' to show them "
+            f"{place}: holds still images ({', '.join(names)}), not events; set dataset.name to 'array' to show them "
             f"to the simulated camera"
         )
 
