@@ -45,14 +45,14 @@ def _dense(arguments: list[str]) -> bool:
     return {"digits", "digits-cuba", "nmnist", "nmnist-cuba"} & set(arguments) != set() or len(arguments) == 1
 
 
-FEW = ("--set", "dataset.train_limit=20", "--set", "dataset.test_limit=64")
+FEW = ("--set", "dataset.train_limit=10", "--set", "dataset.test_limit=40")
 SMALL = ("--set", "network.Mhid=[48, 24, 24]")  # as many layers as the shipped dense networks have
 SHRUNK = (
     Shrink("train", _lacks("--resume"), ("--epochs", "1", *FEW)),
     Shrink("train", _dense, SMALL),
     Shrink("run", lambda given: _lacks("--stream")(given) and "reference" not in given, ("--samples", "2")),
     Shrink("run", lambda given: _lacks("--stream")(given) and "reference" in given, ("--samples", "5")),
-    # A network that has seen 20 recordings once decides by chance: what integers change of that says nothing.
+    # A network that has seen 10 recordings once decides by chance: what integers change of that says nothing.
     Shrink("verify", _lacks(), ("--samples", "1")),
     Shrink("verify", _has("--max-drop"), ("--max-drop", "100")),
 )

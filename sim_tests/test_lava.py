@@ -30,7 +30,7 @@ except ImportError as error:
     pytest.skip(f"lava cannot be imported: {error}", allow_module_level=True)
 
 NEURONS: tuple[NeuronKind, ...] = ("cuba", "decolle")
-VALUES = 10_000_000  # compared in `test_large_networks`, at least
+VALUES = 4_000_000  # compared in `test_large_networks`, at least
 
 
 @pytest.fixture(scope="module")

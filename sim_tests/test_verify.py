@@ -30,7 +30,7 @@ training: {num_epochs: 1, learning_rate: 0.02, burnin_steps: 4, update_every: 4,
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(digits_drawn_once_for_module, tmp_path_factory):
     """A folder in which a tiny network was trained and compiled; nobody changes it."""
     folder = tmp_path_factory.mktemp("verify")
     with pytest.MonkeyPatch.context() as patch:

@@ -115,6 +115,7 @@ def print_story(story: Story, console: Console) -> None:
     """The one table, and what was written last."""
     console.print()
     table = new_table(*HEADINGS)
+    table.columns[1].justify = "left"  # words, too
     rows = story.rows()
     for place, row in enumerate(rows):
         table.add_row(*cells_of(row), end_section=place == len(rows) - 1)
