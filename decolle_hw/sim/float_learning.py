@@ -130,7 +130,7 @@ def learn_float(
     for start in range(0, shown, at_once):
         chunk = slice(start, min(start + at_once, shown))
         pre, tail = chip_sequence(state.tail, frames[order_BK[:, chunk]])
-        target_BS = targets_BKS[:, chunk].reshape(state.runs, -1)
+        target_BS = np.ascontiguousarray(targets_BKS[:, chunk].reshape(state.runs, -1))  # see learning
         for index, layer_state in zip(range(learning.first, len(learning.program.layers)), state.layers, strict=True):
             plastic = None if frozen else learning.plasticity(index)
             out_BSN = np.zeros((state.runs, target_BS.shape[1], learning.program.layers[index].num_neurons), np.uint8)

@@ -243,4 +243,4 @@ def float_learning_layer(pre_BSI: Array, target_BS: Array, start: int, registers
                          state: FloatLayerState, out_BSN: Array) -> None:  # fmt: skip
     """Steps ``start .. start + S - 1`` of every run; arguments as in `learning_kernels.learning_layer`."""
     for b in prange(pre_BSI.shape[0]):
-        float_learning_run(b, pre_BSI[b], target_BS[b], start, registers, rule, state, out_BSN[b])
+        float_learning_run(np.int64(b), pre_BSI[b], target_BS[b], start, registers, rule, state, out_BSN[b])

@@ -164,7 +164,7 @@ def _learn_chunk(
     program, slot = learning.program, learning.slot
     runs, shown = targets_BKS.shape[:2]
     pre, tail = chip_sequence(state.tail, frames)
-    target_BS = targets_BKS.reshape(runs, shown * slot)
+    target_BS = np.ascontiguousarray(targets_BKS.reshape(runs, shown * slot))  # of one layout: else compiled twice
     start = state.presented * slot
     seeds_B = state.seeds if state.rounding == "per-synapse" else np.full(runs, -1, np.int64)
     changed, records = {}, []

@@ -227,5 +227,6 @@ def learning_layer(
     `randoms`: `EpochRandoms` of the epochs that end in these steps. `seeds_B`: negative where Lava's rounding holds.
     """
     for b in prange(pre_BSI.shape[0]):
-        # In a function of its own: within a parallel loop Numba loses what is written to an array of a tuple.
-        learning_run(b, pre_BSI[b], target_BS[b], start, registers, engine, randoms, seeds_B[b], state, out)
+        # In a function of its own: within a parallel loop Numba loses what is written to an array of a tuple. Of one
+        # type of b: the loop counts in two, and compiling that function takes seconds for each.
+        learning_run(np.int64(b), pre_BSI[b], target_BS[b], start, registers, engine, randoms, seeds_B[b], state, out)
