@@ -184,8 +184,8 @@ def learn_float_epoch(rule: FloatRule, epoch: int, ring_T2I: Array, tx_I: Array,
 
 
 @njit(cache=True)
-def float_learning_run(b: np.int64, pre_SI: Array, target_S: Array, start: int, registers: FloatRegisters, rule: FloatRule,
-                       state: FloatLayerState, out_SN: Array) -> None:  # fmt: skip
+def float_learning_run(b: np.int64, pre_SI: Array, target_S: Array, start: int, registers: FloatRegisters,
+                       rule: FloatRule, state: FloatLayerState, out_SN: Array) -> None:  # fmt: skip
     """Run number b of `float_learning_layer`."""
     steps, width = pre_SI.shape
     inputs, neurons = state.weight.shape[1:]

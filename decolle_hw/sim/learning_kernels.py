@@ -135,8 +135,8 @@ def feed_back(error_C: Array, sends: bool, readout_NC: Array, out_N: Array) -> N
 
 @njit(cache=True)
 def learning_run(
-    b: np.int64, pre_SI: Array, target_S: Array, start: int, registers: Registers, engine: Engine, randoms: Any, seed: int,
-    state: LayerState, out: Outputs,
+    b: np.int64, pre_SI: Array, target_S: Array, start: int, registers: Registers, engine: Engine, randoms: Any,
+    seed: int, state: LayerState, out: Outputs,
 ) -> None:  # fmt: skip
     """Run number b of `learning_layer`."""
     steps, width = pre_SI.shape
