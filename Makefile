@@ -1,21 +1,22 @@
 # Two commands set everything up: `make demo` runs the whole story, `make test` checks everything.
 # Both create .venv when it is missing or older than setup.cfg. Lava needs Python 3.10.
 
-.PHONY: demo test test-starters test-others docs bench clean
+.PHONY: demo test test-starters test-first test-second docs bench clean
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 demo: $(STAMP)
 	$(BIN)/decolle-hw demo
 
-# Tests in two halves side by side: those that start processes wait a lot. Tensors of tests are small: threads that wait
+# Tests in three parts side by side: those that start processes wait a lot. Tensors of tests are small: threads that wait
 # for each other by spinning cost more than they give.
 STARTERS := $(wildcard $(addprefix sim_tests/test_,lava*.py netx.py execution.py accuracy.py readme.py verify.py \
     chain.py planted_faults.py cli.py train_interrupt.py import_netx_lava.py \
     page_browser.py demo.py new_user.py docs*.py learning_lava.py learning_session.py output_layer.py online_cli.py \
     stream_cli.py stream_lava.py))
 OTHERS := $(filter-out $(STARTERS),$(wildcard sim_tests/test_*.py))
-# What each half prints comes at its end, where make knows how (from version 4 on).
+FIRST := $(filter $(wildcard sim_tests/test_[a-i]*.py),$(OTHERS))
+# What each part prints comes at its end, where make knows how (from version 4 on).
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
@@ -24,13 +25,16 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	+$(MAKE) --no-print-directory $(SYNC) --jobs=2 test-starters test-others
+	+$(MAKE) --no-print-directory $(SYNC) --jobs=3 test-starters test-first test-second
 
 test-starters: $(STAMP)
 	$(PYTEST) -p no:cacheprovider $(STARTERS)
 
-test-others: $(STAMP)
-	$(PYTEST) $(OTHERS)
+test-first: $(STAMP)
+	$(PYTEST) $(FIRST)
+
+test-second: $(STAMP)
+	$(PYTEST) -p no:cacheprovider $(filter-out $(FIRST),$(OTHERS))
 
 # Tutorials and the Python reference, in site/; needs no network.
 docs: $(STAMP)

@@ -45,7 +45,7 @@ def _dense(arguments: list[str]) -> bool:
     return {"digits", "digits-cuba", "nmnist", "nmnist-cuba"} & set(arguments) != set() or len(arguments) == 1
 
 
-FEW = ("--set", "dataset.train_limit=10", "--set", "dataset.test_limit=40")
+FEW = ("--set", "dataset.train_limit=10", "--set", "dataset.test_limit=64")
 SMALL = ("--set", "network.Mhid=[48, 24, 24]")  # as many layers as the shipped dense networks have
 SHRUNK = (
     Shrink("train", _lacks("--resume"), ("--epochs", "1", *FEW)),

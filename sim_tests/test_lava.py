@@ -63,7 +63,7 @@ def test_large_networks(neuron: NeuronKind, compared: Counter[str]) -> None:
     compared.update(counts)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=7, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1), place=st.integers(0, 5))
 def test_random_networks(seed: int, place: int, compared: Counter[str]) -> None:
     """Dense, with delays, convolutional and pooled; both neurons; everything drawn, extremes included."""
@@ -77,7 +77,7 @@ REGISTERS = st.sampled_from([0, 1, 2, 409, 2047, 4094, DECAY_UNITY - 1])
 THRESHOLDS = st.sampled_from([-VTH_MAX, -1, 0, 1, 5000, VTH_MAX - 1, VTH_MAX])
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=7, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), neuron=st.sampled_from(NEURONS), kind=st.sampled_from(["dense", "conv"]))
 def test_chosen_registers(data: st.DataObject, neuron: NeuronKind, kind: str, compared: Counter[str]) -> None:
     """Decays, thresholds and exponents from the ends of what there is, which random numbers seldom meet together."""

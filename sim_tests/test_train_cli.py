@@ -234,4 +234,4 @@ class TestProgress:
     def test_in_a_pipe_there_are_plain_lines_only(self, workplace, decolle_hw) -> None:
         code, out, _ = decolle_hw("train", "tiny.yaml")
         assert code == 0 and "\x1b" not in out and "\r" not in out
-        assert [line[:11] for line in out.splitlines()[:2]] == ["epoch   1/2", "epoch   2/2"]
+        assert [line[:11] for line in out.splitlines()[:3]] == ["reading 143", "epoch   1/2", "epoch   2/2"]
