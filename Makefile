@@ -12,7 +12,7 @@ demo: $(STAMP)
 # for each other by spinning cost more than they give.
 STARTERS := $(wildcard $(addprefix sim_tests/test_,lava*.py netx.py execution.py accuracy.py readme.py verify.py \
     chain.py planted_faults.py cli.py train_interrupt.py import_netx_lava.py \
-    page_browser.py demo.py new_user.py docs*.py learning_lava.py learning_session.py output_layer.py online_cli.py \
+    page_browser.py demo.py new_user.py docs_site.py learning_lava.py learning_session.py output_layer.py online_cli.py \
     stream_cli.py stream_lava.py))
 OTHERS := $(filter-out $(STARTERS),$(wildcard sim_tests/test_*.py))
 FIRST := $(filter $(wildcard sim_tests/test_[a-i]*.py),$(OTHERS))
