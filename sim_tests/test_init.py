@@ -305,3 +305,14 @@ def test_names_that_are_not_utf8_are_printed_logged_and_learned(tmp_path, monkey
     (tmp_path / "data").rename(tmp_path / "d\udce9ta")
     outcome = decolle_hw("data", "inspect", "d\udce9ta", "--no-plot")
     assert outcome.code == 0 and "reading d\\udce9ta" in outcome.out, outcome.err
+
+
+def test_no_project_among_recordings(decolle_hw, tmp_path, monkeypatch):
+    """Its files would be taken for recordings of a class."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "waves" / "left").mkdir(parents=True)
+    for arguments, word in ((["waves"], "not empty"), (["waves", "--data", "waves"], "lies in the recordings"),
+                            (["waves/mine", "--data", "waves"], "lies in the recordings")):  # fmt: skip
+        outcome = decolle_hw("init", *arguments)
+        assert outcome.code == 2 and word in outcome.err and outcome.err.count("\n") == 1, outcome.err
+    assert [path.name for path in (tmp_path / "waves").rglob("*")] == ["left"]

@@ -159,7 +159,7 @@ def check_cuda() -> Iterator[Finding]:
     elif torch.version.cuda is None:
         yield Finding(
             "CUDA", "limited", "there is a driver, but this build of torch is for processors only",
-            "python -m pip install --force-reinstall --index-url https://download.pytorch.org/whl/cu121 torch==2.3.1",
+            "python -m pip install --force-reinstall torch==2.3.1",
         )  # fmt: skip
     else:
         yield Finding("CUDA", "limited", f"there is a driver, but torch (CUDA {torch.version.cuda}) finds no device",

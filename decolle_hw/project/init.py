@@ -48,7 +48,7 @@ def init_project(
     Raises `UsageError` for a name or a place that cannot be used, `DataError` for recordings that cannot be learned.
     """
     name = _name(folder)
-    _require_place(folder, force)
+    _require_place(folder, data, force)
     found: Inspection | None = None
     if data is None:
         plan, recordings = plan_digits(name, network, neuron), []
@@ -74,7 +74,7 @@ def _name(folder: Path) -> str:
     return name
 
 
-def _require_place(folder: Path, force: bool) -> None:
+def _require_place(folder: Path, data: str | None, force: bool) -> None:
     """Raise `UsageError` where the folder cannot be made, or would lose something."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(f"{shown(folder)}: is a file; give the name of a new folder")
@@ -83,6 +83,20 @@ def _require_place(folder: Path, force: bool) -> None:
         raise UsageError(
             f"{shown(folder)}: has {', '.join(there)} already; give another name, or --force to write "
             f"{'it' if len(there) == 1 else 'them'} anew"
+        )
+    # Files of a project in a folder of recordings would be taken for recordings.
+    if data is None:
+        if not force and folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+            raise UsageError(
+                f"{shown(folder)}: is there and not empty; for recordings in it give a new name and --data "
+                f"{shown(folder)}, or --force to write beside what it holds"
+            )
+        return
+    recordings = Path(data).expanduser().resolve()
+    if recordings in (folder.resolve(), *folder.resolve().parents):
+        raise UsageError(
+            f"{shown(folder)}: lies in the recordings, --data {shown(data)}, and would be taken for one of them; give "
+            f"a folder beside them"
         )
 
 

@@ -84,6 +84,22 @@ def dense_layer(
                     out_r[k, t] = r_N
 
 
+@njit(cache=True)
+def send_delayed(
+    active_I: Array, count: int, weight_IN: Array, delay_IN: Array, weight_exp: int, t: int, part_DN: Array,
+    ring_DN: Array,
+) -> None:  # fmt: skip
+    """Put what `count` spikes send into the ring, where the steps at which it arrives stand; `part_DN`: scratch."""
+    places, neurons = ring_DN.shape
+    part_DN[:] = 0
+    for j in range(count):
+        for n in range(neurons):
+            part_DN[delay_IN[active_I[j], n], n] += weight_IN[active_I[j], n]
+    for d in range(places):
+        for n in range(neurons):
+            ring_DN[(t + d) % places, n] += shift_sum(part_DN[d, n], weight_exp)
+
+
 @njit(parallel=True, cache=True)
 def delayed_layer(
     spikes_RTI: Array, weight_IN: Array, delay_IN: Array, weight_exp: int, vth_N: Array, bias_N: Array,
@@ -107,13 +123,8 @@ def delayed_layer(
         for t in range(first, steps):
             now = t % places
             if t > 0:
-                part_DN[:] = 0
-                for j in range(find_active(spikes_RTI[k, t - 1], active_I)):
-                    for n in range(neurons):
-                        part_DN[delay_IN[active_I[j], n], n] += weight_IN[active_I[j], n]
-                for d in range(places):
-                    for n in range(neurons):
-                        ring_DN[(t + d) % places, n] += shift_sum(part_DN[d, n], weight_exp)
+                count = find_active(spikes_RTI[k, t - 1], active_I)
+                send_delayed(active_I, count, weight_IN, delay_IN, weight_exp, t, part_DN, ring_DN)
             for n in range(neurons):
                 ring_DN[now, n] = to_int32(ring_DN[now, n])
             before_N = out_S[k, t - 1] if t > 0 else silent_N

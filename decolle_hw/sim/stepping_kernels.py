@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from decolle_hw.fixedpoint import shift_sum, to_int32, wrap24
+from decolle_hw.fixedpoint import to_int32, wrap24
 from decolle_hw.sim.conv_kernels import add_kernel, add_kernel_rows
-from decolle_hw.sim.kernels import add_rows, find_active
+from decolle_hw.sim.kernels import add_rows, find_active, send_delayed
 from decolle_hw.sim.neuron_kernels import step_neurons
 
 # Numba compiles for the array types it is given; to a type checker they are Any.
@@ -45,13 +45,7 @@ def delayed_sums(
         t = start + k
         count = find_active(spikes_KI[k], active_I)
         if count:
-            part_DN[:] = 0
-            for j in range(count):
-                for n in range(neurons):
-                    part_DN[delay_IN[active_I[j], n], n] += weight_IN[active_I[j], n]
-            for d in range(places):
-                for n in range(neurons):
-                    ring_DN[(t + d) % places, n] += shift_sum(part_DN[d, n], weight_exp)
+            send_delayed(active_I, count, weight_IN, delay_IN, weight_exp, t, part_DN, ring_DN)
         for n in range(neurons):
             out_KN[k, n] = to_int32(ring_DN[t % places, n])
         ring_DN[t % places] = 0
